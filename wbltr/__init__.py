@@ -1,0 +1,1 @@
+"""wbltr: image classifiers on long-tailed data, trained by weight balancing."""

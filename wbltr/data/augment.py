@@ -1,0 +1,70 @@
+"""Augmentation as one batched function of uint8 images, and the draws that drive it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Augment = Literal["crop-flip", "crop", "none"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What one epoch (or one view) does to each image: `order (N,)`, `top (N,)`, `left (N,)` int64, `flip (N,)` bool.
+
+    `order` is the permutation that batches are cut from; the others are indexed by image, not by place in the order.
+    """
+
+    order: Tensor
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+    def to(self, device: torch.device) -> Draws:
+        return Draws(*(t.to(device) for t in (self.order, self.top, self.left, self.flip)))
+
+
+def draw(images: int, augment: Augment, pad: int, *, seed: int, epoch: int) -> Draws:
+    """All random choices of an epoch from one CPU generator seeded (seed, epoch): the same on every device and rank.
+
+    Args:
+        images: N.
+        augment: which choices are made; the others are drawn all the same and set to the centre or to no flip,
+            so that two runs with the same seed see the same order.
+        pad: pixels added on each side before the crop; offsets lie in 0 … 2·pad.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(images, generator=generator)
+    offsets = torch.randint(0, 2 * pad + 1, (2, images), generator=generator)
+    flip = torch.rand(images, generator=generator) < 0.5
+    if augment == "none":
+        offsets = torch.full_like(offsets, pad)
+    if augment != "crop-flip":
+        flip = torch.zeros_like(flip)
+    return Draws(order, offsets[0], offsets[1], flip)
+
+
+def padded(images: Tensor, pad: int) -> Tensor:
+    """`(N, C, H, W)` uint8 → `(N, C, H + 2·pad, W + 2·pad)`, black borders: zeros before normalising."""
+    return torch.nn.functional.pad(images, (pad, pad, pad, pad)) if pad else images
+
+
+def crop_and_flip(images: Tensor, pad: int, index: Tensor, draws: Draws) -> Tensor:
+    """Crops of the images at `index`, mirrored where drawn.
+
+    Args:
+        images: `(N, C, H + 2·pad, W + 2·pad)` uint8, from `padded`.
+        pad: as given to `padded`.
+        index: `(B,)` int64 image numbers.
+        draws: of the epoch or view, on the images' device.
+
+    Returns:
+        `(B, C, H, W)` uint8.
+    """
+    height, width = images.shape[2] - 2 * pad, images.shape[3] - 2 * pad
+    windows = images.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, 2·pad + 1, 2·pad + 1, H, W)
+    crops = windows[index, :, draws.top[index], draws.left[index]]
+    return torch.where(draws.flip[index].view(-1, 1, 1, 1), crops.flip(3), crops)

@@ -1,0 +1,52 @@
+"""The one exception that reaches a user: what happened, what to do next, and which exit code it ends in."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Code = Literal[
+    "bug", "usage", "recipe", "missing", "integrity", "newer", "disk", "network", "training", "interrupted", "terminated"
+]
+
+EXIT_CODES: dict[Code, int] = {
+    "bug": 1,
+    "usage": 2,
+    "recipe": 2,
+    "missing": 3,
+    "integrity": 4,
+    "newer": 5,
+    "disk": 6,
+    "network": 7,
+    "training": 8,
+    "interrupted": 130,
+    "terminated": 143,
+}
+assert set(EXIT_CODES) == set(get_args(Code))
+
+
+class WbltrError(Exception):
+    """A failure with a cause that a user can act on.
+
+    Args:
+        message: where it happened, what was expected, what was found; one line or one line a problem.
+        hint: what to type or change next; may be empty.
+        code: the kind of failure, which fixes the exit status (see `EXIT_CODES`).
+    """
+
+    def __init__(self, message: str, hint: str = "", code: Code = "bug") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code: Code = code
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.code]
+
+
+def closest(word: str, choices: list[str]) -> str:
+    """` Did you mean 'x'?` for the choice nearest to `word`, or nothing when none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, choices, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,53 @@
+"""Projections of a classifier's rows, applied after an optimizer step."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def row_norms(weight: Tensor) -> Tensor:
+    """L2 norm of each class's weights: `(…, C, D)` → `(…, C)`."""
+    return weight.norm(dim=-1)
+
+
+def max_norm(weight: Tensor, radius: float | Tensor) -> Tensor:
+    """Project each row onto the L2 ball of radius δ.
+
+    w_k ← min(1, δ / ‖w_k‖) · w_k
+
+    Args:
+        weight: `(…, C, D)`.
+        radius: δ > 0, a number or a tensor that broadcasts against `(…, C)`.
+
+    Returns:
+        Same shape; rows inside the ball and zero rows unchanged.
+
+    Source: Alshammari et al., CVPR 2022, eq. 5.
+
+    >>> import torch
+    >>> max_norm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0).norm(dim=1).tolist()
+    [1.0, 0.5]
+    """
+    norms = row_norms(weight)
+    scale = (radius / norms.clamp(min=1e-30)).clamp(max=1)
+    return weight * scale.unsqueeze(-1)
+
+
+def unit_norm(weight: Tensor) -> Tensor:
+    """Project each row onto the unit sphere: w_k ← w_k / ‖w_k‖; zero rows stay zero.
+
+    Source: Alshammari et al., CVPR 2022, eq. 2.
+    """
+    return weight / row_norms(weight).clamp(min=1e-30).unsqueeze(-1)
+
+
+def relative_radius(norms: Tensor, share: float) -> float:
+    """MaxNorm radius between the smallest and the largest row norm: min + share · (max − min).
+
+    Args:
+        norms: `(C,)` row norms of the first stage's classifier.
+        share: 0 gives the smallest norm, 1 the largest.
+
+    Source: the paper's released code (share 0.1).
+    """
+    return float(norms.min() + share * (norms.max() - norms.min()))

@@ -1,0 +1,152 @@
+"""fit_heads(): T linear heads at once on the same cached embeddings, in the same batch order (paired comparisons)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from wbltr.errors import WbltrError
+from wbltr.functional.losses import Loss, class_balanced_weights, loss_of
+from wbltr.functional.projections import max_norm, row_norms, unit_norm
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What may differ between heads that are fitted together."""
+
+    loss: Loss = "cb"
+    beta: float = 0.9999
+    lr: float = 0.01
+    weight_decay: float = 0.0
+    radius: float | None = None  # MaxNorm's, absolute; None: no constraint
+    per: Literal["step", "epoch"] = "step"
+    unit_norm: bool = False
+
+
+@dataclass(frozen=True)
+class Heads:
+    """T heads and how they came to be."""
+
+    weight: Tensor  # (T, C, D)
+    bias: Tensor  # (T, C)
+    loss: Tensor  # (E, T) float64, mean over the epoch
+    norms: Tensor  # (E, T, C) row norms at the epoch's end
+    at_radius: Tensor  # (E, T) share of classes on the MaxNorm radius at the epoch's end, NaN without the constraint
+
+
+def _constrain(weight: Tensor, trials: Sequence[Trial], moment: Literal["step", "epoch"]) -> None:
+    for number, trial in enumerate(trials):
+        if trial.unit_norm and moment == "step":
+            weight[number] = unit_norm(weight[number])
+        elif trial.radius is not None and trial.per == moment:
+            weight[number] = max_norm(weight[number], trial.radius)
+
+
+def _share_at_radius(norms: Tensor, trials: Sequence[Trial]) -> Tensor:
+    """`(T, C)` norms → `(T,)` share of rows within 1e-4 of the radius or beyond."""
+    shares = [
+        float("nan") if trial.radius is None else float((norms[number] >= trial.radius * (1 - 1e-4)).double().mean())
+        for number, trial in enumerate(trials)
+    ]
+    return torch.tensor(shares, dtype=torch.float64)
+
+
+def fit_heads(
+    embeddings: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    trials: Sequence[Trial],
+    *,
+    schedule: Sequence[float],
+    batch_size: int,
+    momentum: float,
+    seed: int,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[Mapping[str, float]], None] = lambda metrics: None,
+) -> Heads:
+    """Fit T heads by SGD with momentum, each with its own loss, learning rate, weight decay and constraint.
+
+    Epoch e learns from view e mod V. Weight decay acts on weights and biases. Constraints are projections of the rows.
+
+    Args:
+        embeddings: `(V, N, D)` float32, V augmented views of N training images.
+        labels: `(N,)` int64.
+        counts: `(C,)` int64 training images per class.
+        weight, bias: `(C, D)` and `(C,)`, where every head starts; not changed.
+        trials: T descriptions.
+        schedule: one factor of each trial's learning rate per epoch.
+        seed: of the batch order, which all heads share.
+        tick: called before each batch with images done and images in all; may raise to stop.
+        report: called after each epoch with the first head's metrics.
+
+    Raises:
+        WbltrError: code "training" when a head's loss is no longer finite.
+    """
+    views, images, _ = embeddings.shape
+    device = embeddings.device
+    weights = weight.detach().expand(len(trials), -1, -1).clone()
+    biases = bias.detach().expand(len(trials), -1).clone()
+    momenta = (torch.zeros_like(weights), torch.zeros_like(biases))
+    lr = torch.tensor([t.lr for t in trials], device=device)
+    decay = torch.tensor([t.weight_decay for t in trials], device=device)
+    class_weights = [class_balanced_weights(counts.cpu(), t.beta).float().to(device) for t in trials]
+    kinds = {(t.loss, t.beta): [n for n, o in enumerate(trials) if (o.loss, o.beta) == (t.loss, t.beta)] for t in trials}
+    losses, norms, shares = [], [], []
+    _constrain(weights, [t for t in trials], "step")
+    for epoch, factor in enumerate(schedule):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(images, generator=generator).to(device)
+        view = embeddings[epoch % views]
+        running = torch.zeros(len(trials), dtype=torch.float64, device=device)
+        for first in range(0, images, batch_size):
+            tick(epoch * images + first, len(schedule) * images)
+            index = order[first : first + batch_size]
+            x, y = view[index], labels[index]
+            weights.requires_grad_()
+            biases.requires_grad_()
+            logits = x @ weights.transpose(1, 2) + biases.unsqueeze(1)  # (T, B, C)
+            values = torch.empty(len(trials), device=device)
+            parts = []
+            for (name, _), members in kinds.items():
+                selected = logits if len(members) == len(trials) else logits[members]
+                part = loss_of(name, selected, y, class_weights[members[0]])
+                values[members] = part.detach()
+                parts.append(part.sum())
+            gradients = torch.autograd.grad(torch.stack(parts).sum(), (weights, biases))
+            with torch.no_grad():
+                weights, biases = weights.detach(), biases.detach()
+                for parameter, gradient, velocity in zip((weights, biases), gradients, momenta, strict=True):
+                    shape = (-1,) + (1,) * (parameter.dim() - 1)
+                    velocity.mul_(momentum).add_(gradient + decay.view(shape) * parameter)
+                    parameter.sub_((lr * factor).view(shape) * velocity)
+                _constrain(weights, trials, "step")
+            running += values.double() * len(index)
+        _constrain(weights, trials, "epoch")
+        losses.append((running / images).cpu())
+        norms.append(row_norms(weights).cpu())
+        shares.append(_share_at_radius(norms[-1], trials))
+        if not torch.isfinite(losses[-1]).all():
+            worst = int((~torch.isfinite(losses[-1])).nonzero()[0])
+            raise WbltrError(
+                f"the classifier diverged in epoch {epoch + 1} of {len(schedule)} ({trials[worst]})",
+                "lower classifier.lr or classifier.weight_decay, for example --set classifier.lr=0.001",
+                "training",
+            )
+        report(
+            {
+                "epoch": epoch + 1,
+                "epochs": len(schedule),
+                "loss": float(losses[-1][0]),
+                "lr": float(lr[0]) * factor,
+                "norm_min": float(norms[-1][0].min()),
+                "norm_max": float(norms[-1][0].max()),
+                "at_radius": float(shares[-1][0]),
+            }
+        )
+    return Heads(weights, biases, torch.stack(losses), torch.stack(norms), torch.stack(shares))

@@ -1,0 +1,166 @@
+"""The networks: uint8 images in, embeddings out, normalisation inside; and their initialisation from one generator.
+
+A network ends before the classifier. What turns its embedding into logits is a head: `weight (C, D)`, `bias (C,)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wbltr.errors import WbltrError
+
+DEPTH_OF = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}  # blocks a stage
+
+
+class CifarBlock(nn.Module):
+    """Two 3x3 convolutions with a parameter-free shortcut (He et al., CVPR 2016, section 4.2, option A)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride = stride
+        self.extra = outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, inputs, H, W)` → `(B, outputs, H / stride, W / stride)`."""
+        y = self.conv1(x)
+        y = torch.relu(self.bn1(y))
+        y = self.bn2(self.conv2(y))
+        if self.stride > 1 or self.extra:
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = nn.functional.pad(x, (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
+        return torch.relu(x + y)
+
+
+class CifarResNet(nn.Module):
+    """ResNet of depth 6n + 2 for 32x32 images: three stages of n blocks, 16-32-64 channels (He et al., section 4.2)."""
+
+    def __init__(self, blocks: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        layers: list[nn.Module] = []
+        inputs = 16
+        for outputs, stride in ((16, 1), (32, 2), (64, 2)):
+            for block in range(blocks):
+                layers.append(CifarBlock(inputs, outputs, stride if block == 0 else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, channels, H, W)` → `(B, 64)`."""
+        x = torch.relu(self.bn1(self.conv1(x)))
+        return self.blocks(x).mean((2, 3))
+
+
+class SmallNet(nn.Module):
+    """Three 3x3 convolutions for images of about 8x8: 32, 64, 64 channels, the second with stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs, stride in ((channels, 32, 1), (32, 64, 2), (64, 64, 1)):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, channels, H, W)` → `(B, 64)`."""
+        return self.layers(x).mean((2, 3))
+
+
+def _torchvision_resnet(name: str, channels: int) -> tuple[nn.Module, int]:
+    """torchvision's ResNet with the CIFAR stem: 3x3 stride-1 convolution, no max-pool, as in the paper's released code."""
+    try:
+        from torchvision.models import resnet
+    except RuntimeError as error:  # "operator torchvision::nms does not exist"
+        raise WbltrError(
+            f"torch {torch.__version__} and the installed torchvision do not belong together ({error})",
+            "install both from the same index, for example: pip install --force-reinstall torch torchvision",
+            "missing",
+        ) from None
+    network = getattr(resnet, name)()
+    embedding_size = network.fc.in_features
+    network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    network.fc = nn.Identity()
+    return network, embedding_size
+
+
+class Network(nn.Module):
+    """A backbone with its normalisation: `(B, C, H, W)` uint8 → embeddings `(B, D)`.
+
+    Args:
+        name: a recipe's `features.network`.
+        mean, std: per channel, of pixels in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        channels = len(mean)
+        self.backbone: nn.Module
+        self.embedding_size = 64
+        if name == "small":
+            self.backbone = SmallNet(channels)
+        elif name in DEPTH_OF:
+            self.backbone = CifarResNet(DEPTH_OF[name], channels)
+        else:
+            self.backbone, self.embedding_size = _torchvision_resnet(name, channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(B, C, H, W)` uint8 → `(B, D)`; under autocast the embeddings come in its dtype."""
+        x = (images.float() / 255 - self.mean) / self.std
+        embeddings: Tensor = self.backbone(x.contiguous(memory_format=torch.channels_last))
+        return embeddings
+
+
+def empty_network(name: str, mean: Sequence[float], std: Sequence[float]) -> Network:
+    """A network whose weights are still to be set: made without touching any global generator."""
+    with torch.device("meta"):
+        network = Network(name, mean, std)
+    network.to_empty(device="cpu")
+    network.mean.copy_(torch.tensor(mean).view(1, -1, 1, 1))
+    network.std.copy_(torch.tensor(std).view(1, -1, 1, 1))
+    return network.to(memory_format=torch.channels_last)
+
+
+def initialise(network: Network, generator: torch.Generator) -> None:
+    """Convolutions by He et al. (ICCV 2015), fan-out; batch-norm at 1 and 0; in the order of `modules()`."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def new_network(name: str, mean: Sequence[float], std: Sequence[float], seed: int) -> Network:
+    """A freshly initialised network; the same seed gives the same bits."""
+    network = empty_network(name, mean, std)
+    initialise(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+def new_head(classes: int, embedding_size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """A fresh linear head: weight `(C, D)` and bias `(C,)`, both uniform in ±1/√D as torch's linear layer has them."""
+    generator = torch.Generator().manual_seed(seed)
+    bound = 1 / math.sqrt(embedding_size)
+    weight = torch.empty(classes, embedding_size).uniform_(-bound, bound, generator=generator)
+    return weight, torch.empty(classes).uniform_(-bound, bound, generator=generator)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable values; a head adds C·(D + 1)."""
+    return sum(p.numel() for p in network.parameters())

@@ -1,0 +1,320 @@
+"""make(): look up, claim, run or resume, publish, record. Written once, for every stage; knows no concrete stage, no torch."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from wbltr.errors import WbltrError
+from wbltr.recipe import Config, Recipe
+from wbltr.store import Store, key_of
+
+Arrays = Mapping[str, Any]  # name -> numpy array, or anything numpy can read (a CPU tensor)
+Metrics = Mapping[str, Any]  # JSON values
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of step: a typed config and a function from artifacts to an artifact.
+
+    Attributes:
+        name: as in records and messages.
+        revision: bumped by hand when the code's numbers change; part of the key.
+        run: dotted path `module:function`, imported on a miss only. Called as `run(config, inputs, runtime)` with
+            inputs name → tensor name → numpy array; returns the object's tensors.
+        reads: for a config, the tensor prefixes that the stage is handed of each input. It gets nothing else.
+    """
+
+    name: str
+    revision: int
+    run: str
+    reads: Callable[[Any], Mapping[str, tuple[str, ...]]] = lambda config: {}
+
+    def function(self) -> Callable[[Config, Mapping[str, Arrays], Runtime], Arrays]:
+        """The stage's `run`, imported now."""
+        module, _, name = self.run.partition(":")
+        found: Callable[[Config, Mapping[str, Arrays], Runtime], Arrays] = getattr(importlib.import_module(module), name)
+        return found
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An immutable object of the store with the record of how it came to be."""
+
+    object_id: str
+    record: Mapping[str, Any]
+
+    @property
+    def stage(self) -> str:
+        return str(self.record["stage"])
+
+    @property
+    def key(self) -> str:
+        return str(self.record["key"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        config: Mapping[str, Any] = self.record["config"]
+        return config
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        inputs: Mapping[str, str] = self.record["inputs"]
+        return inputs
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one `make` did."""
+
+    artifact: Artifact
+    cached: bool
+    seconds: float
+    resumed_from: int | None = None  # the step it went on from
+
+
+def _ignore(*_: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What cannot change a number and is in no key: where things lie, how fast, how loud.
+
+    Attributes:
+        device, threads: as on the command line.
+        roots: folders that may hold a known set of images, in the order to look; `downloads` is the last.
+        tick: `tick(done, total)`, called in every loop; raises when a stop was requested.
+        report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
+        notice: one line for the user.
+        transfer: `transfer(received, total, bytes_per_second)`, progress of a download.
+        checkpoint, restore: bound to a key by `make`.
+        witness: facts for the record; stages may add to it.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    roots: tuple[Path, ...] = ()
+    downloads: Path | None = None
+    every_seconds: float = 180.0  # between checkpoints inside an epoch
+    tick: Callable[[int, int], None] = _ignore
+    report: Callable[[Metrics], None] = _ignore
+    notice: Callable[[str], None] = _ignore
+    transfer: Callable[[int, int, float], None] = _ignore
+    begin: Callable[[str, bool], None] = _ignore  # stage name, whether it is cached
+    checkpoint: Callable[[int, Callable[[], Arrays]], None] = _ignore
+    restore: Callable[[], tuple[int, dict[str, Any], Mapping[str, Any]] | None] = lambda: None
+    witness: dict[str, Any] = field(default_factory=dict)
+
+
+class Stopped(WbltrError):
+    """A stop was asked for (Ctrl-C or a signal); raised by `tick` and `checkpoint`, after the state was saved."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Something that may be made: a stage, what it stands on, and its config once those exist."""
+
+    stage: Stage
+    config: Config | Callable[[Mapping[str, Artifact]], Config]
+    inputs: Mapping[str, Node | Artifact | str] = field(default_factory=dict)  # a str is a digest of outside content
+
+
+def header(stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> dict[str, Any]:
+    """What the key is hashed from and the object carries."""
+    ids = {name: given if isinstance(given, str) else given.object_id for name, given in inputs.items()}
+    return {"stage": stage.name, "revision": stage.revision, "config": config.hashed(), "inputs": ids}
+
+
+def artifact(store: Store, object_id: str) -> Artifact:
+    """An object of the store with its record; without a record, what its own header says."""
+    own = store.header(object_id)
+    key = store.key_of_object(object_id)
+    record = store.record(key)
+    if record is None or record["object"] != object_id:
+        record = {k: own[k] for k in ("stage", "revision", "config", "inputs")} | {"key": key, "object": object_id}
+    return Artifact(object_id, record)
+
+
+def look_up(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> Artifact | None:
+    """The finished artifact of this request, if the store has it."""
+    record = store.record(key_of(header(stage, config, inputs)))
+    return None if record is None else Artifact(record["object"], record)
+
+
+def _witness(runtime: Runtime, started: float, seconds: float, resumed_from: int | None) -> dict[str, Any]:
+    return {
+        "argv": sys.argv[1:],
+        "host": platform.node(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "pid": os.getpid(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(seconds, 3),
+        "resumed_from": resumed_from,
+        **runtime.witness,
+    }
+
+
+def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, dict[str, Any], list[int]]:
+    """The runtime with checkpoints, metrics and the last report bound to one key."""
+    last: dict[str, Any] = {}
+    resumed: list[int] = []
+    saved_at = [time.monotonic()]
+
+    def report(metrics: Metrics) -> None:
+        last.clear()
+        last.update(metrics)
+        store.append_metrics(key, metrics)
+        runtime.report(metrics)
+
+    def save(step: int, state: Callable[[], Arrays]) -> None:
+        store.save_checkpoint(key, step, state(), {"metrics": dict(last), "threads": runtime.witness.get("threads")})
+        saved_at[0] = time.monotonic()
+
+    def checkpoint(step: int, state: Callable[[], Arrays]) -> None:
+        try:
+            runtime.tick(-1, -1)
+        except Stopped:
+            save(step, state)
+            raise
+        if time.monotonic() - saved_at[0] >= runtime.every_seconds:
+            save(step, state)
+
+    def restore() -> tuple[int, dict[str, Any], Mapping[str, Any]] | None:
+        found = store.load_checkpoint(key)
+        if found is None:
+            store.truncate_metrics(key, lambda row: False)
+            return None
+        resumed[:] = [found[0]]
+        last.update(found[2]["metrics"])
+        store.truncate_metrics(key, lambda row: row.get("epoch", 0) <= last.get("epoch", 0))
+        return found
+
+    return replace(runtime, report=report, checkpoint=checkpoint, restore=restore, witness={}), last, resumed
+
+
+def make(
+    store: Store,
+    stage: Stage,
+    config: Config,
+    inputs: Mapping[str, Artifact | str],
+    runtime: Runtime,
+    recipe: Recipe | None = None,
+    *,
+    force: bool = False,
+) -> Made:
+    """Give the artifact of this request: from the store, or by running the stage once.
+
+    Args:
+        inputs: artifacts by input name; a str is the digest of content outside the store.
+        recipe: the whole resolved recipe, kept in the record.
+        force: run even when the store has it; both objects are kept and the record points to the new one.
+
+    Raises:
+        WbltrError: what the stage raised; `Corrupt` or `Vanished` (wbltr.store) when an input's object failed.
+    """
+    asked = header(stage, config, inputs)
+    key = key_of(asked)
+    started = time.time()
+    clock = time.monotonic()
+    found = None if force else look_up(store, stage, config, inputs)
+    if found is not None:
+        runtime.begin(stage.name, True)
+        return Made(found, True, time.monotonic() - clock)
+
+    def waiting(holder: str, seconds: float) -> None:
+        runtime.notice(f"waiting for {holder}, which has been making the same {stage.name} for {seconds:.0f} s")
+
+    with store.claim(key, waiting, lambda: runtime.tick(-1, -1)):
+        found = None if force else look_up(store, stage, config, inputs)
+        if found is not None:
+            runtime.begin(stage.name, True)
+            return Made(found, True, time.monotonic() - clock)
+        runtime.begin(stage.name, False)
+        bound, last, resumed = _bind(store, key, runtime)
+        wanted = stage.reads(config)
+        handed = {
+            name: store.load(given.object_id, wanted.get(name, ()))
+            for name, given in inputs.items()
+            if not isinstance(given, str)
+        }
+        tensors = stage.function()(config, handed, bound)
+        object_id = store.publish(tensors, asked)
+        resumed_from = resumed[0] if resumed else None
+        seconds = time.monotonic() - clock
+        record = {
+            "schema": 1,
+            "key": key,
+            "object": object_id,
+            **asked,
+            "recipe": recipe.model_dump(mode="json") if recipe else None,
+            "metrics": dict(last),
+            "witness": _witness(bound, started, seconds, resumed_from),
+        }
+        kept = store.write_record(key, record, force=force)
+        store.finish(key)
+        return Made(Artifact(kept["object"], kept), False, seconds, resumed_from)
+
+
+def materialize(
+    store: Store,
+    node: Node,
+    runtime: Runtime,
+    recipe: Recipe | None = None,
+    *,
+    force: bool = False,
+    done: Callable[[Made], None] = _ignore,
+) -> Made:
+    """Make a node and, before it, whatever it stands on; an input found damaged is made again.
+
+    Args:
+        force: run the node itself again, never its inputs.
+        done: told of each artifact on the way, inputs first.
+    """
+    from wbltr.store import Corrupt, Vanished
+
+    for attempt in range(3):
+        inputs: dict[str, Artifact | str] = {}
+        for name, given in node.inputs.items():
+            inputs[name] = (
+                materialize(store, given, runtime, recipe, done=done).artifact if isinstance(given, Node) else given
+            )
+        config = node.config if isinstance(node.config, Config) else node.config({k: v for k, v in inputs.items() if isinstance(v, Artifact)})
+        try:
+            made = make(store, node.stage, config, inputs, runtime, recipe, force=force)
+        except (Corrupt, Vanished) as failure:
+            mendable = any(isinstance(given, Node) for given in node.inputs.values())
+            if attempt == 2 or not mendable:
+                raise
+            runtime.notice(f"{failure.message}; making it again")
+            continue
+        done(made)
+        return made
+    raise AssertionError("unreachable")
+
+
+def planned(store: Store, node: Node, names: Sequence[str] = ()) -> list[tuple[str, Artifact | None]]:
+    """What `materialize` would go through: stage names with the finished artifact, or None for what would run."""
+    steps: list[tuple[str, Artifact | None]] = []
+    inputs: dict[str, Artifact | str] = {}
+    for name, given in node.inputs.items():
+        if isinstance(given, Node):
+            below = planned(store, given)
+            steps += [step for step in below if step not in steps]
+            if below[-1][1] is not None:
+                inputs[name] = below[-1][1]
+        else:
+            inputs[name] = given
+    found = None
+    if len(inputs) == len(node.inputs):
+        config = node.config if isinstance(node.config, Config) else node.config({k: v for k, v in inputs.items() if isinstance(v, Artifact)})
+        found = look_up(store, node.stage, config, inputs)
+    return [*steps, (node.stage.name, found)]

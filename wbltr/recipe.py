@@ -1,0 +1,226 @@
+"""Recipes: what to make, as frozen pydantic configs. Everything in a section can change a number and is hashed.
+
+A recipe's head (`name`, `paper`, `claim`, `rows`) describes and is not hashed. No torch here: a cached chain starts fast.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+
+from wbltr.errors import WbltrError
+
+Part = Literal["train", "val", "test"]
+Row = Literal[
+    "first stage", "l2", "tau",
+    "ce", "ce-l2", "ce-wd", "ce-max", "ce-wd-max",
+    "cb", "cb-l2", "cb-wd", "cb-max", "cb-wd-max",
+]  # fmt: skip
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Config(BaseModel):
+    """A frozen section of a recipe; unknown fields, infinities and NaN are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def hashed(self) -> dict[str, Any]:
+        """The JSON value that enters the key: every field except those at their frozen `absent_means` value."""
+        values = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and "absent_means" in extra and values[name] == extra["absent_means"]:
+                del values[name]
+        return values
+
+
+def added_later(default: Any, **constraints: Any) -> Any:
+    """A field added after the first release: at its default it stays out of the key, so older work stays valid."""
+    return Field(default=default, json_schema_extra={"absent_means": default}, **constraints)
+
+
+class DatasetConfig(Config):
+    """Which images, cut to which long tail (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019)."""
+
+    source: Literal["cifar100", "cifar10", "digits"]
+    imbalance_factor: Annotated[float, Field(ge=1)] = 100  # images of the largest class / of the smallest
+    profile: Literal["exp", "step"] = "exp"
+    largest: Count | None = None  # images of the largest class; null: what every class of the source has
+    order: Literal["file", "shuffled"] = "file"  # which images a class keeps: its first, or a seeded choice
+    val: Literal["unused", "holdout", "none"] = "unused"  # `unused`: images the long tail left out
+    seed: Seed = 0
+
+
+class FeaturesConfig(Config):
+    """First stage: cross entropy with a tuned weight decay (section 4.1). The defaults are the paper's settings."""
+
+    network: Literal[
+        "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "resnet34", "resnet50", "small"
+    ] = "resnet34"
+    epochs: Count = 200
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    lr: Positive = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 5e-3  # SGD's, on all parameters: twice the λ of eq. 3
+    loss: Literal["ce", "cb", "cb-bce"] = "ce"
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999  # of the class-balanced losses
+    constraint: Literal["none"] = "none"
+    scheduler: Literal["paper", "released"] = "paper"  # `released` steps before each epoch: the last one has lr 0
+    select: Literal["last"] = "last"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    augment: Literal["crop-flip", "crop", "none"] = "crop-flip"
+    pad: Annotated[int, Field(ge=0, le=64)] = 4  # pixels on each side before the crop
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
+    std: tuple[Positive, ...] = (0.2023, 0.1994, 0.2010)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_mean_and_std_a_channel(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, std has {len(self.std)}")
+        return self
+
+
+class EmbeddingsConfig(Config):
+    """How many augmented views of each training image the second stage learns from."""
+
+    views: Annotated[int, Field(ge=1, le=1000)] = 10
+    seed: Seed = 0
+
+
+class MaxNormConfig(Config):
+    """MaxNorm (eq. 5): every row of the classifier stays in the L2 ball of this radius."""
+
+    radius: NonNegative = 0.1
+    relative: StrictBool = True  # radius = min + radius · (max − min) of the first stage's row norms
+    per: Literal["step", "epoch"] = "step"  # when to project; the released code projects once per epoch
+
+    @model_validator(mode="after")
+    def _an_absolute_radius_is_positive(self) -> Self:
+        if not self.relative and self.radius == 0:
+            raise ValueError("an absolute radius of 0 would leave no classifier; give a positive one")
+        return self
+
+
+class ClassifierConfig(Config):
+    """Second stage: the last layer again on frozen embeddings (section 4.2)."""
+
+    mode: Literal["cached"] = "cached"
+    layers: Literal[1] = 1
+    loss: Literal["ce", "cb", "cb-bce"] = "cb"
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    epochs: Count = 10
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    lr: Positive = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 0.0  # weights and biases
+    max_norm: MaxNormConfig | None = None
+    constraint: Literal["none", "unit-norm"] = "none"  # `unit-norm`: eq. 2 as a projection after each step
+    init: Literal["features", "fresh"] = "features"
+    sampling: Literal["instance"] = "instance"
+    scheduler: Literal["paper", "released"] = "paper"
+    select: Literal["last"] = "last"
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_constraint_at_a_time(self) -> Self:
+        if self.constraint == "unit-norm" and self.max_norm is not None:
+            raise ValueError("unit-norm and max_norm both set the rows' norms; choose one")
+        return self
+
+    def as_row(self, row: Row) -> ClassifierConfig:
+        """This section with only the parts that `row` names: cb-wd keeps the weight decay and drops MaxNorm."""
+        loss, *parts = row.split("-")
+        if loss not in ("ce", "cb"):
+            raise WbltrError(f"'{row}' is not a row of the second stage", code="usage")
+        balanced = self.loss if self.loss != "ce" else "cb"
+        if "max" in parts and self.max_norm is None:
+            raise WbltrError(f"row '{row}' needs classifier.max_norm", "add --set classifier.max_norm.radius=0.1", "recipe")
+        if "wd" in parts and not self.weight_decay:
+            raise WbltrError(f"row '{row}' needs classifier.weight_decay", "add --set classifier.weight_decay=0.01", "recipe")
+        return self.model_copy(
+            update={
+                "loss": balanced if loss == "cb" else "ce",
+                "weight_decay": self.weight_decay if "wd" in parts else 0.0,
+                "max_norm": self.max_norm if "max" in parts else None,
+                "constraint": "unit-norm" if "l2" in parts else "none",
+            }
+        )
+
+
+class PosthocConfig(Config):
+    """Rows rescaled after training: L2 (w / ‖w‖) or τ-normalisation (w / ‖w‖^τ; Kang et al., ICLR 2020)."""
+
+    method: Literal["none", "l2", "tau"] = "none"
+    tau: Annotated[float, Field(ge=-10, le=10)] | Literal["val"] = "val"  # `val`: 0, 0.1 … 3, best on the validation part
+    of: Literal["features", "classifier"] = "classifier"
+
+
+class EvalConfig(Config):
+    """Where to measure and what Many, Medium and Few mean: > many, between, < few training images."""
+
+    on: Literal["val", "test"] = "test"
+    many: Annotated[int, Field(ge=0)] = 100
+    few: Annotated[int, Field(ge=0)] = 20
+    flip: StrictBool = False  # average the logits of an image and its mirror image
+
+    @model_validator(mode="after")
+    def _few_stays_below_many(self) -> Self:
+        if self.few > self.many + 1:
+            raise ValueError(f"few: {self.few} exceeds many: {self.many}, so a class would be in both splits")
+        return self
+
+
+class Claim(Config):
+    """What a recipe was measured to give: accuracies in per cent, their spread over seeds, and how."""
+
+    on: Literal["val", "test"]
+    row: Row
+    all: float | None = None
+    many: float | None = None
+    medium: float | None = None
+    few: float | None = None
+    sd: float | None = None  # of `all`, over the seeds
+    seeds: Count | None = None
+    selected_on: Literal["val", "test", "none"] = "none"
+    minutes: float | None = None
+    hardware: str = ""
+    command: str = ""
+    commit: str = ""
+
+
+class Recipe(Config):
+    """One chain from images to a Many / Medium / Few table."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "unnamed"
+    paper: str = ""
+    claim: Claim | None = None
+    dataset: DatasetConfig
+    features: FeaturesConfig = FeaturesConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    posthoc: PosthocConfig = PosthocConfig()
+    eval: EvalConfig = EvalConfig()
+    rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
+
+    def with_features(self, **values: Any) -> Recipe:
+        """The same recipe with these fields of its first stage replaced."""
+        return self.model_copy(update={"features": self.features.model_copy(update=values)})
+
+
+def available_precision() -> Literal["bf16", "fp32"]:
+    """bf16 where the hardware has it (AVX-512 bf16, AMX, or an NVIDIA device), else fp32: emulated bf16 is slower."""
+    from pathlib import Path
+
+    if Path("/dev/nvidia0").exists():
+        return "bf16"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return "fp32"
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"

@@ -1,0 +1,208 @@
+"""The graph: which stage stands on which, and what a recipe's rows are. No torch here; a stage's file is imported to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from wbltr.data.known import CONTENT
+from wbltr.errors import WbltrError
+from wbltr.pipeline import Artifact, Node, Runtime, Stage, artifact, look_up
+from wbltr.recipe import (
+    ClassifierConfig,
+    Config,
+    DatasetConfig,
+    EvalConfig,
+    FeaturesConfig,
+    Part,
+    PosthocConfig,
+    Recipe,
+    Row,
+    available_precision,
+)
+from wbltr.store import Corrupt, Store, Vanished
+
+
+class EmbeddingsStageConfig(Config):
+    """One part of a dataset through one network; the network's own settings come from the features artifact."""
+
+    part: Part
+    network: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    precision: Literal["bf16", "fp32"]
+    augment: Literal["crop-flip", "crop", "none"]  # of the train part; val and test are taken plain and mirrored
+    pad: int
+    views: int
+    seed: int
+
+
+def _reads_embeddings(config: EmbeddingsStageConfig) -> Mapping[str, tuple[str, ...]]:
+    return {"dataset": (f"{config.part}.", "class_counts", "class_names"), "features": ("network.",)}
+
+
+class PosthocStageConfig(Config):
+    """What a rescaled head depends on beside its inputs; L2 is τ = 1 under its own name."""
+
+    method: Literal["l2", "tau"]
+    tau: float | Literal["val"]
+
+
+def _reads_posthoc(config: PosthocStageConfig) -> Mapping[str, tuple[str, ...]]:
+    return {"head": ("head.",)} | ({"embeddings": ("val.",)} if config.tau == "val" else {})
+
+
+def _reads_eval(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:
+    return {"head": ("head.",), "embeddings": (f"{config.on}.", "class_counts", "class_names")}
+
+
+DATASET = Stage("dataset", 1, "wbltr.stages.dataset:run")
+FEATURES = Stage(
+    "features", 1, "wbltr.stages.features:run", lambda config: {"dataset": ("train.", "class_counts", "class_names")}
+)
+EMBEDDINGS = Stage("embeddings", 1, "wbltr.stages.embeddings:run", _reads_embeddings)
+CLASSIFIER = Stage(
+    "classifier",
+    1,
+    "wbltr.stages.classifier:run",
+    lambda config: {"embeddings": ("train.", "class_counts"), "features": ("head.",)},
+)
+POSTHOC = Stage("posthoc", 1, "wbltr.stages.posthoc:run", _reads_posthoc)
+EVAL = Stage("eval", 1, "wbltr.stages.eval:run", _reads_eval)
+STAGES = {stage.name: stage for stage in (DATASET, FEATURES, EMBEDDINGS, CLASSIFIER, POSTHOC, EVAL)}
+CARRY_A_HEAD = ("features", "classifier", "posthoc")
+
+
+def lineage(store: Store, start: Artifact) -> dict[str, Artifact]:
+    """`start` and what it was made from that the store still has, by stage name; the nearest of each stage."""
+    found: dict[str, Artifact] = {}
+    waiting = [start]
+    while waiting:
+        here = waiting.pop(0)
+        if here.stage in found:
+            continue
+        found[here.stage] = here
+        for object_id in here.inputs.values():
+            if store.has(object_id):
+                waiting.append(artifact(store, object_id))
+    return found
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A recipe as nodes. Where it starts from an artifact, that artifact's own lineage stands in for the recipe's."""
+
+    recipe: Recipe
+    known: Mapping[str, Artifact] = field(default_factory=dict)
+
+    def dataset(self) -> Node | Artifact:
+        """Images and labels."""
+        section = self.recipe.dataset
+        return self.known.get("dataset") or Node(DATASET, section, {"source": CONTENT[section.source]})
+
+    def features(self) -> Node | Artifact:
+        """The first stage."""
+        return self.known.get("features") or Node(FEATURES, self.recipe.features, {"dataset": self.dataset()})
+
+    def embeddings(self, part: Part) -> Node:
+        """One part through the first stage's network."""
+
+        def config(made: Mapping[str, Artifact]) -> Config:
+            network = FeaturesConfig.model_validate(made["features"].config)
+            train = part == "train"
+            return EmbeddingsStageConfig(
+                part=part,
+                network=network.network,
+                mean=network.mean,
+                std=network.std,
+                precision="bf16" if network.precision == "bf16" else "fp32",
+                augment=network.augment if train else "none",
+                pad=network.pad if train else 0,
+                views=self.recipe.embeddings.views if train else 2,
+                seed=self.recipe.embeddings.seed if train else 0,
+            )
+
+        return Node(EMBEDDINGS, config, {"dataset": self.dataset(), "features": self.features()})
+
+    def classifier(self, section: ClassifierConfig | None = None) -> Node | Artifact:
+        """The second stage; without a section the recipe's own, or the one the chain starts from."""
+        if section is None and "classifier" in self.known:
+            return self.known["classifier"]
+        section = section or self.recipe.classifier
+        return Node(CLASSIFIER, section, {"embeddings": self.embeddings("train"), "features": self.features()})
+
+    def posthoc(self, section: PosthocConfig, head: Node | Artifact | None = None) -> Node:
+        """An adjusted head, of `head` or of what the section names."""
+        if section.method == "none":
+            raise WbltrError("posthoc.method: none leaves nothing to do", "use --set posthoc.method=tau", "recipe")
+        config = PosthocStageConfig(method=section.method, tau=section.tau if section.method == "tau" else 1.0)
+        below = head or (self.features() if section.of == "features" else self.classifier())
+        if config.tau != "val":
+            return Node(POSTHOC, config, {"head": below})
+        if self.recipe.dataset.val == "none":
+            raise WbltrError("τ cannot be chosen: the dataset has no validation part", "give it: --tau 1.0", "recipe")
+        return Node(POSTHOC, config, {"head": below, "embeddings": self.embeddings("val")})
+
+    def head(self) -> Node | Artifact:
+        """What the recipe ends in: its classifier, or a post-hoc adjustment."""
+        section = self.recipe.posthoc
+        if section.method != "none":
+            return self.posthoc(section)
+        return self.features() if section.of == "features" else self.classifier()
+
+    def row(self, name: Row) -> Node | Artifact:
+        """The head of one row of the paper's Table 1."""
+        match name:
+            case "first stage":
+                return self.features()
+            case "l2" | "tau":
+                return self.posthoc(PosthocConfig(method=name, tau=self.recipe.posthoc.tau, of="features"))
+            case _:
+                return self.classifier(self.recipe.classifier.as_row(name))
+
+    def evaluation(self, head: Node | Artifact) -> Node:
+        """A head measured on the part that the recipe names."""
+        section = self.recipe.eval
+        if section.on == "val" and self.recipe.dataset.val == "none":
+            raise WbltrError("eval.on: val, but the dataset has no validation part", "use --set eval.on=test", "recipe")
+        return Node(EVAL, section, {"head": head, "embeddings": self.embeddings(section.on)})
+
+
+def settle_precision(store: Store, recipe: Recipe, runtime: Runtime) -> Recipe:
+    """Replace `precision: auto` by what this machine does well, or by what the store has finished already."""
+    if recipe.features.precision != "auto":
+        return recipe
+    best = available_precision()
+    choices = [recipe.with_features(precision=p) for p in sorted(("bf16", "fp32"), key=lambda p: p != best)]
+    section = recipe.dataset
+    dataset = look_up(store, DATASET, section, {"source": CONTENT[section.source]})
+    for choice in choices if dataset else []:
+        if look_up(store, FEATURES, choice.features, {"dataset": dataset} if dataset else {}):
+            if choice is not choices[0]:
+                runtime.notice(f"using the finished {choice.features.precision} features; another: --set features.precision={best}")
+            return choice
+    return choices[0]
+
+
+def source_roots(store: Store, source: DatasetConfig, root: Path | None) -> tuple[Path, ...]:
+    """Where a known set may lie: --root, WBLTR_DATA, where earlier makes found it, the store's downloads."""
+    import os
+
+    roots = [root] if root else []
+    if os.environ.get("WBLTR_DATA"):
+        roots.append(Path(os.environ["WBLTR_DATA"]))
+    for _, record in store.records():
+        place = record.get("witness", {}).get("location")
+        if record["stage"] == "dataset" and record["config"]["source"] == source.source and place:
+            roots.append(Path(place))
+    return (*dict.fromkeys(roots), store.root / "downloads")
+
+
+def obtain(store: Store, made_id: str, prefixes: tuple[str, ...] = ("",)) -> dict[str, Any] | None:
+    """A finished object's tensors, or None where it turned out damaged or gone (then make it again)."""
+    try:
+        return store.load(made_id, prefixes)
+    except (Corrupt, Vanished):
+        return None

@@ -1,0 +1,77 @@
+"""Classifier (second stage): train embeddings and the head to start from → one head.
+
+Gives: `head.weight` float32 `(C, D)`, `head.bias` `(C,)`; `history.loss` float64 `(E,)`, `history.norms` float32 `(E, C)`,
+`history.at_radius` float64 `(E,)` (share of classes on the MaxNorm radius, NaN without); `radius` float64 `()` (NaN without).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from wbltr.functional.projections import relative_radius, row_norms
+from wbltr.functional.schedules import cosine
+from wbltr.heads import Trial, fit_heads
+from wbltr.models import new_head
+from wbltr.pipeline import Runtime
+from wbltr.recipe import ClassifierConfig
+from wbltr.training import enough_memory, prepare
+
+
+def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
+    """Fit the last layer again on cached embeddings; see the module's docstring for the tensors."""
+    device = prepare(runtime.device, runtime.threads)
+    runtime.witness.update(device=str(device), threads=torch.get_num_threads(), torch=torch.__version__)
+    first_weight = torch.from_numpy(inputs["features"]["head.weight"])
+    weight, bias = first_weight, torch.from_numpy(inputs["features"]["head.bias"])
+    if config.init == "fresh":
+        weight, bias = new_head(*first_weight.shape, seed=config.seed)
+    radius = None
+    if config.max_norm is not None:
+        given = config.max_norm
+        radius = relative_radius(row_norms(first_weight), given.radius) if given.relative else given.radius
+    trial = Trial(
+        loss=config.loss,
+        beta=config.beta,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        radius=radius,
+        per=config.max_norm.per if config.max_norm else "step",
+        unit_norm=config.constraint == "unit-norm",
+    )
+    embeddings = inputs["embeddings"]
+
+    def report(metrics: Mapping[str, float]) -> None:
+        runtime.report({name: value for name, value in metrics.items() if not math.isnan(value)})
+
+    with enough_memory("use fewer embeddings.views or --device cpu"):
+        heads = fit_heads(
+            torch.from_numpy(embeddings["train.embeddings"]).to(device),
+            torch.from_numpy(embeddings["train.labels"]).to(device),
+            torch.from_numpy(embeddings["class_counts"]),
+            weight.to(device),
+            bias.to(device),
+            [trial],
+            schedule=cosine(1.0, config.epochs, config.scheduler),
+            batch_size=config.batch_size,
+            momentum=config.momentum,
+            seed=config.seed,
+            tick=runtime.tick,
+            report=report,
+        )
+    if radius is not None and not bool((heads.at_radius > 0).any()):
+        runtime.notice(
+            f"MaxNorm never did anything: every row stayed inside the radius {radius:.4g}"
+            + (f" (weight decay {config.weight_decay:g} keeps them smaller)" if config.weight_decay else "")
+        )
+    return {
+        "head.weight": heads.weight[0].cpu(),
+        "head.bias": heads.bias[0].cpu(),
+        "history.loss": heads.loss[:, 0],
+        "history.norms": heads.norms[:, 0],
+        "history.at_radius": heads.at_radius[:, 0],
+        "radius": torch.tensor(float("nan") if radius is None else radius, dtype=torch.float64),
+    }
