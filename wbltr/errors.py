@@ -41,7 +41,12 @@ class WbltrError(Exception):
 
     @property
     def exit_code(self) -> int:
+        """The process's exit status for this kind of failure."""
         return EXIT_CODES[self.code]
+
+
+class Stopped(WbltrError):
+    """A stop was asked for (Ctrl-C or a signal); raised between two steps, so that what is done can be saved."""
 
 
 def closest(word: str, choices: list[str]) -> str:

@@ -67,8 +67,8 @@ def fit_heads(
     batch_size: int,
     momentum: float,
     seed: int,
-    tick: Callable[[int, int], None] = lambda done, total: None,
-    report: Callable[[Mapping[str, float]], None] = lambda metrics: None,
+    tick: Callable[[int, int], None] = lambda _done, _total: None,
+    report: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> Heads:
     """Fit T heads by SGD with momentum, each with its own loss, learning rate, weight decay and constraint.
 
@@ -98,7 +98,7 @@ def fit_heads(
     class_weights = [class_balanced_weights(counts.cpu(), t.beta).float().to(device) for t in trials]
     kinds = {(t.loss, t.beta): [n for n, o in enumerate(trials) if (o.loss, o.beta) == (t.loss, t.beta)] for t in trials}
     losses, norms, shares = [], [], []
-    _constrain(weights, [t for t in trials], "step")
+    _constrain(weights, trials, "step")
     for epoch, factor in enumerate(schedule):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = torch.randperm(images, generator=generator).to(device)

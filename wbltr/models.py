@@ -57,7 +57,7 @@ class CifarResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, channels, H, W)` → `(B, 64)`."""
         x = torch.relu(self.bn1(self.conv1(x)))
-        return self.blocks(x).mean((2, 3))
+        return torch.mean(self.blocks(x), (2, 3))
 
 
 class SmallNet(nn.Module):
@@ -72,7 +72,7 @@ class SmallNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, channels, H, W)` → `(B, 64)`."""
-        return self.layers(x).mean((2, 3))
+        return torch.mean(self.layers(x), (2, 3))
 
 
 def _torchvision_resnet(name: str, channels: int) -> tuple[nn.Module, int]:

@@ -7,12 +7,12 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wbltr.errors import WbltrError
+from wbltr.errors import Stopped
 from wbltr.recipe import Config, Recipe
 from wbltr.store import Store, key_of
 
@@ -53,19 +53,23 @@ class Artifact:
 
     @property
     def stage(self) -> str:
+        """The stage that made it."""
         return str(self.record["stage"])
 
     @property
     def key(self) -> str:
+        """The digest of what was asked."""
         return str(self.record["key"])
 
     @property
     def config(self) -> Mapping[str, Any]:
+        """The stage's own config, as JSON values."""
         config: Mapping[str, Any] = self.record["config"]
         return config
 
     @property
     def inputs(self) -> Mapping[str, str]:
+        """Input name → object id, or the digest of outside content."""
         inputs: Mapping[str, str] = self.record["inputs"]
         return inputs
 
@@ -114,10 +118,6 @@ class Runtime:
     witness: dict[str, Any] = field(default_factory=dict)
 
 
-class Stopped(WbltrError):
-    """A stop was asked for (Ctrl-C or a signal); raised by `tick` and `checkpoint`, after the state was saved."""
-
-
 @dataclass(frozen=True)
 class Node:
     """Something that may be made: a stage, what it stands on, and its config once those exist."""
@@ -125,6 +125,12 @@ class Node:
     stage: Stage
     config: Config | Callable[[Mapping[str, Artifact]], Config]
     inputs: Mapping[str, Node | Artifact | str] = field(default_factory=dict)  # a str is a digest of outside content
+
+    def settled(self, inputs: Mapping[str, Artifact | str]) -> Config:
+        """The config, now that what the node stands on exists."""
+        if isinstance(self.config, Config):
+            return self.config
+        return self.config({name: given for name, given in inputs.items() if isinstance(given, Artifact)})
 
 
 def header(stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> dict[str, Any]:
@@ -284,10 +290,8 @@ def materialize(
     for attempt in range(3):
         inputs: dict[str, Artifact | str] = {}
         for name, given in node.inputs.items():
-            inputs[name] = (
-                materialize(store, given, runtime, recipe, done=done).artifact if isinstance(given, Node) else given
-            )
-        config = node.config if isinstance(node.config, Config) else node.config({k: v for k, v in inputs.items() if isinstance(v, Artifact)})
+            inputs[name] = materialize(store, given, runtime, recipe, done=done).artifact if isinstance(given, Node) else given
+        config = node.settled(inputs)
         try:
             made = make(store, node.stage, config, inputs, runtime, recipe, force=force)
         except (Corrupt, Vanished) as failure:
@@ -301,7 +305,19 @@ def materialize(
     raise AssertionError("unreachable")
 
 
-def planned(store: Store, node: Node, names: Sequence[str] = ()) -> list[tuple[str, Artifact | None]]:
+def load_made(store: Store, made_again: Callable[[], Made]) -> tuple[Made, dict[str, Any]]:
+    """Make something and read its tensors; an object that turns out damaged or gone is made once more."""
+    from wbltr.store import Corrupt, Vanished
+
+    try:
+        made = made_again()
+        return made, store.load(made.artifact.object_id)
+    except (Corrupt, Vanished):
+        made = made_again()
+        return made, store.load(made.artifact.object_id)
+
+
+def planned(store: Store, node: Node) -> list[tuple[str, Artifact | None]]:
     """What `materialize` would go through: stage names with the finished artifact, or None for what would run."""
     steps: list[tuple[str, Artifact | None]] = []
     inputs: dict[str, Artifact | str] = {}
@@ -315,6 +331,6 @@ def planned(store: Store, node: Node, names: Sequence[str] = ()) -> list[tuple[s
             inputs[name] = given
     found = None
     if len(inputs) == len(node.inputs):
-        config = node.config if isinstance(node.config, Config) else node.config({k: v for k, v in inputs.items() if isinstance(v, Artifact)})
+        config = node.settled(inputs)
         found = look_up(store, node.stage, config, inputs)
     return [*steps, (node.stage.name, found)]

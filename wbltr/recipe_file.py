@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
         if self._depth > DEEPEST:
             raise yaml.MarkedYAMLError(None, None, f"nested deeper than {DEEPEST} levels", event.start_mark)
         try:
-            return super().compose_node(parent, index)  # type: ignore[no-untyped-call, no-any-return]
+            return super().compose_node(parent, index)
         finally:
             self._depth -= 1
 
@@ -220,7 +220,7 @@ def _problem(error: Any, where: Where) -> str:
         case "missing":
             text = f"{dotted}: missing"
         case "value_error":
-            text = f"{dotted}: {str(error['ctx']['error'])}"
+            text = f"{dotted}: {error['ctx']['error']!s}"
         case "model_type":
             text = f"{dotted}: expected fields below it, found {error['input']!r:.60}"
         case _:

@@ -60,7 +60,7 @@ def autocast(device: torch.device, precision: Literal["auto", "bf16", "fp32"]) -
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:
     """Cut an order of images into batches; a last batch of one image joins the one before (batch-norm needs two)."""
-    parts = list(order.split(batch_size))
+    parts = list(torch.split(order, batch_size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
@@ -76,6 +76,7 @@ class Epochs:
 
     @classmethod
     def empty(cls, epochs: int, classes: int) -> Epochs:
+        """A history in which nothing has happened yet: NaN."""
         nan = float("nan")
         running = torch.full((epochs,), nan, dtype=torch.float64)
         return cls(running, running.clone(), torch.full((epochs, classes), nan))
@@ -171,10 +172,12 @@ def fit(
             logits = embeddings.float() @ weight.T + bias
             value = loss(logits, labels)
             optimizer.zero_grad()
-            value.backward()
+            torch.autograd.backward(value)
             optimizer.step()
             right = (logits.detach().argmax(1) == labels).sum()
-            sums += torch.stack([value.detach().double() * len(index), right.double(), torch.tensor(float(len(index)), device=device)])
+            sums += torch.stack(
+                [value.detach().double() * len(index), right.double(), torch.tensor(float(len(index)), device=device)]
+            )
             step += 1
             if number == len(parts) - 1:
                 mean_loss, accuracy = (sums[:2] / sums[2]).tolist()

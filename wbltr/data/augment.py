@@ -24,6 +24,7 @@ class Draws:
     flip: Tensor
 
     def to(self, device: torch.device) -> Draws:
+        """The same draws on another device."""
         return Draws(*(t.to(device) for t in (self.order, self.top, self.left, self.flip)))
 
 

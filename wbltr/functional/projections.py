@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
 def row_norms(weight: Tensor) -> Tensor:
     """L2 norm of each class's weights: `(…, C, D)` → `(…, C)`."""
-    return weight.norm(dim=-1)
+    norms: Tensor = torch.linalg.vector_norm(weight, dim=-1)
+    return norms
 
 
 def max_norm(weight: Tensor, radius: float | Tensor) -> Tensor:

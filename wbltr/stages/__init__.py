@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
@@ -13,7 +14,6 @@ from wbltr.pipeline import Artifact, Node, Runtime, Stage, artifact, look_up
 from wbltr.recipe import (
     ClassifierConfig,
     Config,
-    DatasetConfig,
     EvalConfig,
     FeaturesConfig,
     Part,
@@ -22,7 +22,7 @@ from wbltr.recipe import (
     Row,
     available_precision,
 )
-from wbltr.store import Corrupt, Store, Vanished
+from wbltr.store import Store
 
 
 class EmbeddingsStageConfig(Config):
@@ -59,15 +59,13 @@ def _reads_eval(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:
 
 
 DATASET = Stage("dataset", 1, "wbltr.stages.dataset:run")
-FEATURES = Stage(
-    "features", 1, "wbltr.stages.features:run", lambda config: {"dataset": ("train.", "class_counts", "class_names")}
-)
+FEATURES = Stage("features", 1, "wbltr.stages.features:run", lambda _: {"dataset": ("train.", "class_counts", "class_names")})
 EMBEDDINGS = Stage("embeddings", 1, "wbltr.stages.embeddings:run", _reads_embeddings)
 CLASSIFIER = Stage(
     "classifier",
     1,
     "wbltr.stages.classifier:run",
-    lambda config: {"embeddings": ("train.", "class_counts"), "features": ("head.",)},
+    lambda _: {"embeddings": ("train.", "class_counts"), "features": ("head.",)},
 )
 POSTHOC = Stage("posthoc", 1, "wbltr.stages.posthoc:run", _reads_posthoc)
 EVAL = Stage("eval", 1, "wbltr.stages.eval:run", _reads_eval)
@@ -181,28 +179,20 @@ def settle_precision(store: Store, recipe: Recipe, runtime: Runtime) -> Recipe:
     for choice in choices if dataset else []:
         if look_up(store, FEATURES, choice.features, {"dataset": dataset} if dataset else {}):
             if choice is not choices[0]:
-                runtime.notice(f"using the finished {choice.features.precision} features; another: --set features.precision={best}")
+                runtime.notice(
+                    f"using the finished {choice.features.precision} features; another: --set features.precision={best}"
+                )
             return choice
     return choices[0]
 
 
-def source_roots(store: Store, source: DatasetConfig, root: Path | None) -> tuple[Path, ...]:
+def source_roots(store: Store, source: str, root: Path | None) -> tuple[Path, ...]:
     """Where a known set may lie: --root, WBLTR_DATA, where earlier makes found it, the store's downloads."""
-    import os
-
     roots = [root] if root else []
     if os.environ.get("WBLTR_DATA"):
         roots.append(Path(os.environ["WBLTR_DATA"]))
     for _, record in store.records():
         place = record.get("witness", {}).get("location")
-        if record["stage"] == "dataset" and record["config"]["source"] == source.source and place:
+        if record["stage"] == "dataset" and record["config"]["source"] == source and place:
             roots.append(Path(place))
     return (*dict.fromkeys(roots), store.root / "downloads")
-
-
-def obtain(store: Store, made_id: str, prefixes: tuple[str, ...] = ("",)) -> dict[str, Any] | None:
-    """A finished object's tensors, or None where it turned out damaged or gone (then make it again)."""
-    try:
-        return store.load(made_id, prefixes)
-    except (Corrupt, Vanished):
-        return None

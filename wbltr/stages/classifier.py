@@ -28,7 +28,7 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
     first_weight = torch.from_numpy(inputs["features"]["head.weight"])
     weight, bias = first_weight, torch.from_numpy(inputs["features"]["head.bias"])
     if config.init == "fresh":
-        weight, bias = new_head(*first_weight.shape, seed=config.seed)
+        weight, bias = new_head(first_weight.shape[0], first_weight.shape[1], config.seed)
     radius = None
     if config.max_norm is not None:
         given = config.max_norm

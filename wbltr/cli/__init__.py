@@ -1,0 +1,1 @@
+"""The command line: verbs, options and the only file that prints."""

@@ -1,0 +1,72 @@
+"""One command from request to exit code: the only place where an exception becomes a line, and signals a wish to stop."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+import typer
+
+from wbltr.cli.console import Console
+from wbltr.cli.options import Request
+from wbltr.errors import Code, Stopped, WbltrError
+
+REQUESTED: list[int] = []  # signals received; a list, since a handler can only append
+
+
+def answer(command: str, request: Request, work: Callable[[], None]) -> None:
+    """Run a command's work; the one place where an exception becomes a line and an exit code."""
+    console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
+    REQUESTED.clear()
+    for number in _signals():
+        signal.signal(number, _on_signal)
+    try:
+        work()
+    except WbltrError as error:
+        if request.debug:
+            console.traceback()
+        console.failure(command, error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): nothing is lost and nobody is left to tell.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except Exception as error:
+        if request.debug:
+            console.traceback()
+        hint = "this is a bug in wbltr; run it again with --debug and report what it shows"
+        console.failure(command, WbltrError(f"{type(error).__name__}: {error}", hint, "bug"))
+        raise typer.Exit(1) from None
+    finally:
+        console.end()
+
+
+def _signals() -> list[int]:
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+
+
+def _on_signal(number: int, _: FrameType | None) -> None:
+    if REQUESTED and number == signal.SIGINT:
+        os._exit(130)  # asked twice
+    if not REQUESTED:
+        with suppress(OSError):
+            os.write(
+                2, b"\nstopping after this step; Ctrl-C again leaves at once\n" if number == signal.SIGINT else b"\nstopping\n"
+            )
+    REQUESTED.append(number)
+
+
+def stop_requested() -> WbltrError | None:
+    """What to raise when a signal asked for a stop; None while nobody did."""
+    if not REQUESTED:
+        return None
+    code: Code = "interrupted" if REQUESTED[0] == signal.SIGINT else "terminated"
+    return Stopped("stopped; what is done is kept", f"go on with: {shlex.join(['wbltr', *sys.argv[1:]])}", code)

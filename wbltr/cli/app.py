@@ -1,0 +1,245 @@
+"""The verbs of `wbltr`. Each says what it takes and leaves the work to `making` and `inspecting`, imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbltr.cli.options import EVERYWHERE, MAKING, STARTING, Request, verb
+
+app = typer.Typer(
+    name="wbltr",
+    help="Train image classifiers on long-tailed data by weight balancing.\n\nStart with:  wbltr run --recipe digits-ir50",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+posthoc = typer.Typer(help="Rescale a trained head's rows; by default the first stage's.", no_args_is_help=True)
+recipes = typer.Typer(help="The recipes that come with wbltr, and your own.", no_args_is_help=True)
+store = typer.Typer(help="What was made, and whether it is sound.", no_args_is_help=True)
+app.add_typer(posthoc, name="posthoc", rich_help_panel="Stages")
+app.add_typer(recipes, name="recipe", rich_help_panel="Looking")
+app.add_typer(store, name="store", rich_help_panel="Looking")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        from wbltr.cli.console import Console
+
+        Console().result(f"wbltr {version('wbltr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+@verb(app, "run", MAKING)
+def run(request: Request) -> None:
+    """Example:  wbltr run --recipe digits-ir50
+
+    The whole chain of a recipe: make what is missing, print the rows of its table.
+    """
+    from wbltr.cli import making
+
+    making.run(request)
+
+
+@verb(app, "make-dataset", MAKING)
+def make_dataset(request: Request) -> None:
+    """Example:  wbltr make-dataset --recipe cifar100-ir100 --root ~/data
+
+    Cut a known set of images to a long tail; prints counts and fingerprint.
+    """
+    from wbltr.cli import making
+
+    making.make_dataset(request)
+
+
+@verb(app, "train-features", STARTING)
+def train_features(request: Request) -> None:
+    """Example:  wbltr train-features --recipe cifar100-ir100
+
+    First stage: cross entropy with weight decay. The same command resumes a stopped run.
+    """
+    from wbltr.cli import making
+
+    making.train_features(request)
+
+
+@verb(app, "embed", STARTING)
+def embed(
+    request: Request,
+    part: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+) -> None:
+    """Example:  wbltr embed --part test
+
+    Run one part of the images through the first stage's network. Other commands do so by themselves.
+    """
+    from wbltr.cli import making
+
+    making.embed(request, part)
+
+
+@verb(app, "train-classifier", STARTING)
+def train_classifier(request: Request) -> None:
+    """Example:  wbltr train-classifier --set classifier.loss=cb --set classifier.weight_decay=0.01
+
+    Second stage: the last layer again on frozen embeddings, with a class-balanced loss, weight decay and MaxNorm.
+    """
+    from wbltr.cli import making
+
+    making.train_classifier(request)
+
+
+@verb(posthoc, "posthoc l2", STARTING)
+def posthoc_l2(request: Request) -> None:
+    """Example:  wbltr posthoc l2
+
+    Rows of unit norm: w / ‖w‖.
+    """
+    from wbltr.cli import making
+
+    making.posthoc(request, "l2", "1")
+
+
+@verb(posthoc, "posthoc tau", STARTING)
+def posthoc_tau(
+    request: Request,
+    tau: Annotated[
+        str, typer.Option(help="τ, or 'val': the best of 0, 0.1 … 3 on the validation part.", metavar="NUMBER|val")
+    ] = "val",
+) -> None:
+    """Example:  wbltr posthoc tau --tau 1.9
+
+    τ-normalisation: w / ‖w‖^τ.
+    """
+    from wbltr.cli import making
+
+    making.posthoc(request, "tau", tau)
+
+
+@verb(app, "eval", STARTING)
+def evaluate(
+    request: Request,
+    splits: Annotated[str, typer.Option(help="Which of many, medium, few to print.")] = "many,medium,few",
+) -> None:
+    """Example:  wbltr eval --splits many,medium,few
+
+    Accuracy of a head on Many, Medium and Few classes; by default the head made last.
+    """
+    from wbltr.cli import making
+
+    making.evaluate(request, splits)
+
+
+@verb(recipes, "recipe list", EVERYWHERE)
+def recipe_list(request: Request) -> None:
+    """Example:  wbltr recipe list
+
+    Names of the recipes, and what each was measured to give.
+    """
+    from wbltr.cli import inspecting
+
+    inspecting.recipe_list(request)
+
+
+@verb(recipes, "recipe show", ("set", *EVERYWHERE))
+def recipe_show(request: Request, recipe: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
+    """Example:  wbltr recipe show cifar100-ir100
+
+    A recipe with every field and default filled in.
+    """
+    from wbltr.cli import inspecting
+
+    inspecting.recipe_show(request, recipe)
+
+
+@verb(recipes, "recipe check", EVERYWHERE)
+def recipe_check(request: Request, recipe: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
+    """Example:  wbltr recipe check ./mine.yaml
+
+    Every mistake of a recipe at once, with file and line.
+    """
+    from wbltr.cli import inspecting
+
+    inspecting.recipe_check(request, recipe)
+
+
+@verb(store, "store ls", EVERYWHERE)
+def store_ls(request: Request) -> None:
+    """Example:  wbltr store ls
+
+    Every artifact: id, stage, size, recipe.
+    """
+    from wbltr.cli import inspecting
+
+    inspecting.store_ls(request)
+
+
+@verb(store, "store show", EVERYWHERE)
+def store_show(request: Request, artifact: Annotated[str, typer.Argument(metavar="ID|REF")]) -> None:
+    """Example:  wbltr store show latest/head
+
+    The record of an artifact: what was asked, how it came to be.
+    """
+    from wbltr.cli import inspecting
+
+    inspecting.store_show(request, artifact)
+
+
+@verb(store, "store verify", EVERYWHERE)
+def store_verify(request: Request) -> None:
+    """Example:  wbltr store verify
+
+    Read every object and compare its digest; what fails is moved to corrupt/.
+    """
+    from wbltr.cli import inspecting
+
+    inspecting.store_verify(request)
+
+
+@verb(app, "status", EVERYWHERE)
+def status(request: Request) -> None:
+    """Example:  wbltr status
+
+    The store in use and the latest artifact of each stage.
+    """
+    from wbltr.cli import inspecting
+
+    inspecting.status(request)
+
+
+def main() -> None:
+    """Entry point of the `wbltr` script: usage errors as one line, exit code 2."""
+    from wbltr.cli.console import Console
+
+    arguments = sys.argv[1:]
+    try:
+        status = app(standalone_mode=False)
+    except typer.Abort:
+        sys.exit(130)
+    except typer.TyperException as error:
+        from wbltr.errors import WbltrError
+
+        words = [word for word in arguments if not word.startswith("-")]
+        command = " ".join(words[:2] if words[:1] and words[0] in ("posthoc", "recipe", "store") else words[:1]) or "wbltr"
+        context = getattr(error, "ctx", None)
+        hint = f"see {context.command_path} --help" if context is not None else "see wbltr --help"
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        Console(json="--json" in arguments).failure(command, WbltrError(message, hint, "usage"))
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    sys.argv[0] = str(Path("wbltr"))
+    main()

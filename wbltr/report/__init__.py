@@ -1,0 +1,1 @@
+"""Artifacts as rows for people: derived, never stored."""

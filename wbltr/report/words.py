@@ -1,0 +1,89 @@
+"""One line of words for what a stage reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wbltr.report.results import accuracies, against_claim, split_sizes
+
+ABBREVIATIONS = {"ce": "CE", "cb": "CB", "cb-bce": "CB (BCE)", "wd": "WD", "max": "MaxNorm", "l2": "L2"}
+
+
+def label(row: str) -> str:
+    """A row's name as the paper's Table 1 has it."""
+    match row:
+        case "first stage":
+            return row
+        case "l2":
+            return "+ L2"
+        case "tau":
+            return "+ τ-norm"
+    return "+ " + " & ".join(ABBREVIATIONS[part] for part in row.split("-"))
+
+
+def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """What a head is: `first stage`, `+ τ-norm (τ = 1.9)`, `+ CB & WD & MaxNorm`."""
+    if stage == "features":
+        return "first stage"
+    if stage == "posthoc":
+        return "+ L2" if config["method"] == "l2" else f"+ τ-norm (τ = {metrics.get('tau', config['tau'])})"
+    parts = [ABBREVIATIONS[config["loss"]]]
+    parts += ["WD"] if config["weight_decay"] else []
+    parts += ["L2"] if config["constraint"] == "unit-norm" else []
+    parts += ["MaxNorm"] if config["max_norm"] else []
+    return "+ " + " & ".join(parts)
+
+
+def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], row: str = "") -> str:
+    """What stands under a table: the images, the splits, the selection, and the recipe's claim.
+
+    Args:
+        recipe: the resolved recipe.
+        config: the eval section.
+        tensors: of the eval artifact.
+        row: the row that the claim is compared with.
+    """
+    sizes = split_sizes(tensors, config)
+    many, few = config["many"], config["few"]
+    lines = [
+        f"{recipe.name}, {config['on']} part, {int(tensors['images']):,} images; per cent, mean over classes",
+        f"Many: {sizes['many']} classes (> {many} training images), Medium: {sizes['medium']} ({few}–{many}), "
+        f"Few: {sizes['few']} (< {few})",
+        f"{recipe.features.network}, {recipe.features.epochs} epochs, weight decay {recipe.features.weight_decay:g}; "
+        f"last epoch, flip averaging {'on' if config['flip'] else 'off'}",
+    ]
+    claim = recipe.claim
+    if claim is not None and claim.row == row and claim.on == config["on"]:
+        lines.append(against_claim(accuracies(tensors), claim.model_dump()))
+    return "\n".join(line for line in lines if line)
+
+
+def words(stage: str, metrics: Mapping[str, Any]) -> str:
+    """A stage's metrics as a short line; empty where there are none."""
+    try:
+        match stage:
+            case "dataset":
+                return (
+                    f"{metrics['train']:,} training images of {metrics['classes']} classes "
+                    f"({metrics['largest']}..{metrics['smallest']}), {metrics['val']:,} val, {metrics['test']:,} test, "
+                    f"fingerprint {metrics['fingerprint']}"
+                )
+            case "features":
+                return (
+                    f"{metrics['epochs']} epochs, loss {metrics['loss']:.3f}, training accuracy {100 * metrics['accuracy']:.1f}"
+                )
+            case "embeddings":
+                size = f"{metrics['views']} views of {metrics['images']:,} images, {metrics['dimensions']} dimensions"
+                return f"{metrics['part']}: {size}"
+            case "classifier":
+                bound = f", {100 * metrics['at_radius']:.0f} % of classes at the radius" if "at_radius" in metrics else ""
+                return f"loss {metrics['loss']:.3f}, row norms {metrics['norm_min']:.3g}..{metrics['norm_max']:.3g}{bound}"
+            case "posthoc":
+                chosen = f", best on validation ({100 * metrics['val_accuracy']:.1f})" if "val_accuracy" in metrics else ""
+                return f"τ {metrics['tau']:g}{chosen}"
+            case "eval":
+                return f"accuracy {100 * metrics['accuracy.all']:.1f}"
+    except (KeyError, TypeError):  # a record rebuilt or written by another version says less
+        return ""
+    return ""
