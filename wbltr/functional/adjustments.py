@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from wbltr.functional.projections import row_norms
@@ -21,7 +22,9 @@ def tau_normalize(weight: Tensor, tau: float) -> Tensor:
 
     Source: Kang et al., ICLR 2020, section 4.1; Alshammari et al., CVPR 2022, Table 1 ("+ τ-norm").
     """
-    return weight / row_norms(weight).clamp(min=1e-30).pow(tau).unsqueeze(-1)
+    norms = row_norms(weight)
+    scale = torch.where(norms > 0, norms.pow(-tau), 0)  # a power of a clamped norm would underflow to 0 / 0
+    return weight * scale.unsqueeze(-1)
 
 
 def l2_normalize(weight: Tensor) -> Tensor:

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
+
+from wbltr.functional import metrics
+
+C = 6
+pairs = st.lists(st.tuples(st.integers(0, C - 1), st.integers(0, C - 1)), min_size=1, max_size=60)
+
+
+@given(pairs)
+def test_confusion_and_macro_f1_equal_scikit_learn(values: list[tuple[int, int]]) -> None:
+    labels, predictions = (torch.tensor(side) for side in zip(*values, strict=True))
+    confusion = metrics.confusion_matrix(labels, predictions, C)
+    assert confusion.tolist() == confusion_matrix(labels, predictions, labels=range(C)).tolist()
+    seen = sorted(set(labels.tolist()) | set(predictions.tolist()))
+    expected = f1_score(labels, predictions, average="macro", labels=seen, zero_division=0)
+    assert float(metrics.macro_f1(confusion)) == pytest.approx(expected)
+
+
+def test_mean_accuracy_equals_balanced_accuracy() -> None:
+    labels = torch.tensor([0] * 8 + [1] * 2 + [2] * 4)
+    predictions = torch.tensor([0] * 6 + [1] * 3 + [0] + [2] * 3 + [0])
+    per_class = metrics.class_accuracy(metrics.confusion_matrix(labels, predictions, 3))
+    assert float(metrics.mean_accuracy(per_class)) == pytest.approx(balanced_accuracy_score(labels, predictions))
+
+
+def test_a_class_without_images_is_nan_and_left_out_of_the_mean() -> None:
+    per_class = metrics.class_accuracy(metrics.confusion_matrix(torch.tensor([0, 0]), torch.tensor([0, 1]), 3))
+    assert per_class[0] == 0.5
+    assert per_class[1:].isnan().all()
+    assert float(metrics.mean_accuracy(per_class)) == 0.5
+
+
+def test_an_empty_split_is_nan_never_zero() -> None:
+    assert math.isnan(float(metrics.mean_accuracy(torch.tensor([0.5, 1.0]), torch.tensor([False, False]))))
+
+
+@given(st.lists(st.integers(0, 600), min_size=1, max_size=50), st.integers(0, 300), st.integers(0, 300))
+def test_every_class_is_in_exactly_one_split(counts: list[int], many: int, few: int) -> None:
+    masks = metrics.split_masks(torch.tensor(counts), many, min(few, many + 1))
+    assert sum(mask.int() for mask in masks.values()).tolist() == [1] * len(counts)  # type: ignore[union-attr]
+
+
+def test_the_thresholds_are_the_papers_many_above_100_few_below_20() -> None:
+    masks = metrics.split_masks(torch.tensor([101, 100, 20, 19]), 100, 20)
+    assert [masks[s].tolist() for s in metrics.SPLITS] == [
+        [True, False, False, False],
+        [False, True, True, False],
+        [False, False, False, True],
+    ]
+
+
+def test_top_k_counts_a_label_among_the_k_largest() -> None:
+    logits = torch.tensor([[0.1, 0.5, 0.4], [0.9, 0.05, 0.05]])
+    assert metrics.top_k_correct(logits, torch.tensor([2, 2]), 2).tolist() == [True, False]
+    assert metrics.top_k_correct(logits, torch.tensor([2, 2]), 5).tolist() == [True, True]

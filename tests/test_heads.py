@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from wbltr.errors import WbltrError
+from wbltr.functional.losses import class_balanced_weights
+from wbltr.functional.projections import max_norm, row_norms, unit_norm
+from wbltr.functional.schedules import cosine
+from wbltr.heads import Heads, Trial, fit_heads
+
+V, N, C, D = 3, 157, 6, 8
+COUNTS = torch.tensor([80, 40, 20, 10, 5, 2])
+
+
+@pytest.fixture(scope="module")
+def problem() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.repeat_interleave(torch.arange(C), COUNTS)
+    centres = torch.randn(C, D, generator=generator)
+    embeddings = centres[labels] + 0.5 * torch.randn(V, N, D, generator=generator)
+    weight, bias = torch.randn(C, D, generator=generator) * 0.3, torch.zeros(C)
+    return embeddings, labels, weight, bias
+
+
+def fit(problem: tuple[Tensor, Tensor, Tensor, Tensor], trials: list[Trial], epochs: int = 4, seed: int = 0) -> Heads:
+    embeddings, labels, weight, bias = problem
+    return fit_heads(
+        embeddings, labels, COUNTS, weight, bias, trials,
+        schedule=cosine(1.0, epochs), batch_size=32, momentum=0.9, seed=seed,
+    )  # fmt: skip
+
+
+TRIALS = [
+    Trial(loss="ce"),
+    Trial(loss="cb", weight_decay=0.05),
+    Trial(loss="cb", lr=0.1, weight_decay=5e-3, radius=0.7),
+    Trial(loss="cb-bce", lr=0.05, radius=0.5, per="epoch"),
+    Trial(loss="cb", beta=0.99, unit_norm=True),
+]
+
+
+def test_many_heads_at_once_equal_one_at_a_time(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    together = fit(problem, TRIALS)
+    for number, trial in enumerate(TRIALS):
+        alone = fit(problem, [trial])
+        torch.testing.assert_close(together.weight[number], alone.weight[0], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(together.bias[number], alone.bias[0], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(together.loss[:, number], alone.loss[:, 0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=str)
+def test_one_head_equals_the_obvious_loop_with_torchs_sgd(
+    problem: tuple[Tensor, Tensor, Tensor, Tensor], trial: Trial
+) -> None:
+    embeddings, labels, weight, bias = problem
+    layer = torch.nn.Linear(D, C)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+        if trial.unit_norm:
+            layer.weight.copy_(unit_norm(weight))
+        if trial.radius and trial.per == "step":
+            layer.weight.copy_(max_norm(weight, trial.radius))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=trial.lr, momentum=0.9, weight_decay=trial.weight_decay)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+    class_weights = class_balanced_weights(COUNTS, trial.beta).float()
+    for epoch in range(4):
+        order = torch.randperm(N, generator=torch.Generator().manual_seed(epoch))
+        for index in order.split(32):
+            logits, y = layer(embeddings[epoch % V][index]), labels[index]
+            if trial.loss == "cb-bce":
+                target = torch.nn.functional.one_hot(y, C).float()
+                each = class_weights[y].unsqueeze(1).expand(-1, C)
+                loss = torch.nn.functional.binary_cross_entropy(logits.softmax(1), target, weight=each)
+            else:
+                losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+                loss = (losses if trial.loss == "ce" else losses * class_weights[y]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                if trial.unit_norm:
+                    layer.weight.copy_(unit_norm(layer.weight))
+                elif trial.radius and trial.per == "step":
+                    layer.weight.copy_(max_norm(layer.weight, trial.radius))
+        if trial.radius and trial.per == "epoch":
+            with torch.no_grad():
+                layer.weight.copy_(max_norm(layer.weight, trial.radius))
+        scheduler.step()
+    heads = fit(problem, [trial])
+    torch.testing.assert_close(heads.weight[0], layer.weight.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(heads.bias[0], layer.bias.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_constraints_hold_at_the_end(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    heads = fit(problem, TRIALS)
+    assert row_norms(heads.weight[2]).max() <= 0.7 * (1 + 1e-5)
+    assert row_norms(heads.weight[3]).max() <= 0.5 * (1 + 1e-5)
+    torch.testing.assert_close(row_norms(heads.weight[4]), torch.ones(C))
+
+
+def test_the_share_of_classes_at_the_radius_is_recorded_per_epoch(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    heads = fit(problem, [Trial(radius=0.01), Trial(radius=100.0), Trial()])
+    assert heads.at_radius[:, 0].tolist() == [1.0] * 4
+    assert heads.at_radius[:, 1].tolist() == [0.0] * 4
+    assert heads.at_radius[:, 2].isnan().all()
+
+
+def test_the_starting_head_is_not_changed_and_the_seed_changes_the_result(
+    problem: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    before = problem[2].clone()
+    first, second, other = fit(problem, [Trial()]), fit(problem, [Trial()]), fit(problem, [Trial()], seed=1)
+    assert torch.equal(problem[2], before)
+    assert torch.equal(first.weight, second.weight)
+    assert not torch.equal(first.weight, other.weight)
+
+
+def test_a_diverging_head_is_named(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    with pytest.raises(WbltrError, match=r"diverged in epoch \d of 4 .*weight_decay=1e\+30") as caught:
+        fit(problem, [Trial(), Trial(weight_decay=1e30)])
+    assert caught.value.exit_code == 8

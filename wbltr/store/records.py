@@ -1,0 +1,88 @@
+"""Records: which object answered a request, and how it came to be. An index: the objects can do without it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from wbltr.store.files import disk_errors
+from wbltr.store.keys import DIGEST, checked_digest, loose_json
+from wbltr.store.objects import Objects, Vanished
+
+
+class Records(Objects):
+    """`records/cd/<key>.json`: a JSON object with at least `key` and `object`, an object id."""
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """The record of a key, or None for a miss: no such record, its object is gone, or the file is garbled.
+
+        A garbled file is moved to `corrupt/`.
+        """
+        path = self._record_path(key)
+        with disk_errors(path, "read"):
+            try:
+                with path.open("rb") as file:
+                    data, seen = file.read(), os.fstat(file.fileno())
+            except FileNotFoundError:
+                return None
+        record = _parse(data)
+        if record is None or record.get("key") != key:
+            self.quarantine(path, seen)
+            return None
+        return record if self.has(record["object"]) else None
+
+    def write_record(self, key: str, record: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:
+        """Record which object answered a key. The first writer wins: a readable record whose object is there is kept.
+
+        Args:
+            key: 64 hex digits.
+            record: JSON with `object`, the id of a published object, and whatever tells how it came to be. `key` is
+                added; NaN and the infinities become null.
+            force: put this record in place of an earlier one, atomically.
+
+        Returns:
+            The record that the key has now: this one, or the earlier one.
+
+        Raises:
+            Vanished: the object is not in the store, so that the record would dangle.
+            WbltrError: `disk` when it cannot be written, `bug` when it is not JSON.
+        """
+        path = self._record_path(key)
+        object_id = str(record.get("object"))
+        if not self.has(object_id):
+            raise Vanished(object_id, self.root)
+        data = loose_json({**record, "key": key}, indent=1)
+        if not force:
+            if self.put(path, data, replace=False):
+                return _known(data)
+            if earlier := self.record(key):
+                return earlier
+        # Forced, or what has the name dangles or was garbled.
+        self.put(path, data, replace=True)
+        return _known(data)
+
+    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every key with its record, sorted by key; those that `record` counts as a miss are left out."""
+        for path in sorted((self.root / "records").glob("??/*.json")):
+            if DIGEST.fullmatch(path.stem) and (record := self.record(path.stem)) is not None:
+                yield path.stem, record
+
+    def _record_path(self, key: str) -> Path:
+        return self.root / "records" / checked_digest(key, "key")[:2] / f"{key}.json"
+
+
+def _known(data: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(data)
+    return record
+
+
+def _parse(data: bytes) -> dict[str, Any] | None:
+    with suppress(ValueError, RecursionError):
+        record = json.loads(data)
+        if isinstance(record, dict) and isinstance(record.get("object"), str) and DIGEST.fullmatch(record["object"]):
+            return record
+    return None

@@ -1,0 +1,77 @@
+"""The store: one folder with everything that was made, and how it is found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from wbltr.errors import WbltrError
+from wbltr.store.checkpoints import Checkpoints
+from wbltr.store.files import disk_errors
+from wbltr.store.refs import Refs
+
+FOLDER = ".wbltr"
+FORMAT = 1
+CACHEDIR_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a wbltr store: what it holds can be made again.\n"
+)
+
+
+class Store(Refs, Checkpoints):
+    """Objects, records, refs, claims and checkpoints in one folder. Nothing is kept in memory: any process may open it.
+
+    Attributes:
+        root: the folder.
+        workspace: 16 hex digits; whose refs these are. It stands for the directory that holds `.wbltr`, or for the
+            working directory when the store is another one than the nearest `.wbltr`.
+    """
+
+    @classmethod
+    def open(cls, folder: Path | None = None, *, create: bool = True) -> Store:
+        """Open the store, and make it when there is none.
+
+        Args:
+            folder: the store itself; None for the one in `WBLTR_STORE`, else the nearest `.wbltr` from the working
+                directory upwards, else a new `.wbltr` here.
+            create: whether it may be made.
+
+        Raises:
+            WbltrError: `missing` when there is none and it may not be made, `usage` for a folder that is something else,
+                `newer` for a store of another format, `integrity` for a garbled FORMAT, `disk` when it cannot be made or read.
+        """
+        try:
+            here = Path.cwd()
+        except FileNotFoundError:
+            raise WbltrError("the working directory was removed", "change to another directory", "missing") from None
+        nearest = next((parent / FOLDER for parent in (here, *here.parents) if (parent / FOLDER).is_dir()), here / FOLDER)
+        named = os.environ.get("WBLTR_STORE")
+        root = (folder or (Path(named).expanduser() if named else nearest)).resolve()
+        owner = nearest.parent if root == nearest.resolve() else here
+        store = cls(root, hashlib.sha256(os.fsencode(owner.resolve())).hexdigest()[:16])
+        store._check_format(create)
+        store.sweep()
+        return store
+
+    def _check_format(self, create: bool) -> None:
+        path = self.root / "FORMAT"
+        with disk_errors(self.root, "open"):
+            # Listed before FORMAT is read, which is the first file of a new store; tmp/ alone is one being made.
+            listed = sorted(entry.name for entry in self.root.iterdir()) if self.root.exists() else []
+            text = path.read_text(errors="replace").strip() if path.is_file() else ""
+        if found := re.fullmatch(r"wbltr-store (\d+)", text):
+            if int(found[1]) != FORMAT:
+                hint = "update it: pip install --upgrade wbltr; or use another store: --store DIR"
+                raise WbltrError(f"{path}: format {found[1]}, this wbltr reads {FORMAT}", hint, "newer")
+        elif text:
+            hint = "restore this file, or use another store: --store DIR"
+            raise WbltrError(f"{path}: expected 'wbltr-store {FORMAT}', found {text[:40]!r}", hint, "integrity")
+        elif others := [name for name in listed if name not in ("FORMAT", "tmp")]:
+            hint = "name an empty folder, or one that is a store: --store DIR"
+            raise WbltrError(f"{self.root}: expected a store, found {others[0]!r} and no FORMAT", hint, "usage")
+        elif not create:
+            raise WbltrError(f"{self.root}: no store here", "make something first, or name one: --store DIR", "missing")
+        else:
+            self.put(path, f"wbltr-store {FORMAT}\n".encode(), replace=True)
+            self.put(self.root / "CACHEDIR.TAG", CACHEDIR_TAG, replace=True)
