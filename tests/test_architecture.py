@@ -69,7 +69,9 @@ def test_a_room_imports_only_what_the_law_allows(path: Path) -> None:
         other = room_of((rest[0],)) if head == "wbltr" else head
         if (head != "wbltr" and head not in LIBRARIES) or other == room:
             continue
-        assert other in MAY[room], f"{path.relative_to(PACKAGE.parent)}:{line}: {room} may not import {name}; it may: {MAY[room]}"
+        assert other in MAY[room], (
+            f"{path.relative_to(PACKAGE.parent)}:{line}: {room} may not import {name}; it may: {MAY[room]}"
+        )
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("[!_]*.py")), ids=lambda p: p.stem)

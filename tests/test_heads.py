@@ -51,9 +51,7 @@ def test_many_heads_at_once_equal_one_at_a_time(problem: tuple[Tensor, Tensor, T
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=str)
-def test_one_head_equals_the_obvious_loop_with_torchs_sgd(
-    problem: tuple[Tensor, Tensor, Tensor, Tensor], trial: Trial
-) -> None:
+def test_one_head_equals_the_obvious_loop_with_torchs_sgd(problem: tuple[Tensor, Tensor, Tensor, Tensor], trial: Trial) -> None:
     embeddings, labels, weight, bias = problem
     layer = torch.nn.Linear(D, C)
     with torch.no_grad():
@@ -68,7 +66,7 @@ def test_one_head_equals_the_obvious_loop_with_torchs_sgd(
     class_weights = class_balanced_weights(COUNTS, trial.beta).float()
     for epoch in range(4):
         order = torch.randperm(N, generator=torch.Generator().manual_seed(epoch))
-        for index in order.split(32):
+        for index in torch.split(order, 32):
             logits, y = layer(embeddings[epoch % V][index]), labels[index]
             if trial.loss == "cb-bce":
                 target = torch.nn.functional.one_hot(y, C).float()
@@ -78,7 +76,7 @@ def test_one_head_equals_the_obvious_loop_with_torchs_sgd(
                 losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
                 loss = (losses if trial.loss == "ce" else losses * class_weights[y]).mean()
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             with torch.no_grad():
                 if trial.unit_norm:

@@ -107,7 +107,7 @@ class Runtime:
     threads: int | None = None
     roots: tuple[Path, ...] = ()
     downloads: Path | None = None
-    every_seconds: float = 180.0  # between checkpoints inside an epoch
+    every_seconds: float = 60.0  # between checkpoints
     tick: Callable[[int, int], None] = _ignore
     report: Callable[[Metrics], None] = _ignore
     notice: Callable[[str], None] = _ignore

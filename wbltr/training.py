@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wbltr.errors import WbltrError
+from wbltr.errors import Stopped, WbltrError
 from wbltr.functional.projections import row_norms
 from wbltr.models import Network
 
@@ -110,9 +110,9 @@ def fit(
         source: draws an epoch's order and crops.
         lrs: one learning rate per epoch.
         loss: logits `(B, C)`, labels `(B,)` → mean over the batch.
-        tick: called before each step with images done and images in all; may raise to stop.
+        tick: called before each step with images done and images in all; may raise `Stopped`.
         report: called after each epoch.
-        checkpoint: called after each step.
+        checkpoint: called after each step, and before a stop.
         restored: a step and what the checkpoint held.
 
     Raises:
@@ -165,7 +165,11 @@ def fit(
             done += len(index)
             if step > epoch * len(parts) + number:
                 continue
-            tick(done - len(index), total)
+            try:
+                tick(done - len(index), total)
+            except Stopped:
+                checkpoint(step, state)
+                raise
             images, labels = take(index)
             with autocast(device, precision):
                 embeddings = network(images)

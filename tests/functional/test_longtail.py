@@ -27,7 +27,9 @@ def test_a_step_profile_is_large_then_small() -> None:
 
 
 @given(st.integers(1, 500), st.integers(1, 5000), st.floats(1, 1000), st.sampled_from(["exp", "step"]))
-def test_counts_never_grow_start_at_the_largest_and_stay_positive(classes: int, largest: int, factor: float, profile: str) -> None:
+def test_counts_never_grow_start_at_the_largest_and_stay_positive(
+    classes: int, largest: int, factor: float, profile: str
+) -> None:
     counts = long_tail_counts(classes, largest, factor, profile)  # type: ignore[arg-type]
     assert len(counts) == classes
     assert all(a >= b >= 1 for a, b in zip(counts, counts[1:], strict=False))

@@ -92,15 +92,15 @@ class Session:
             return found
         if default is None or self.request.recipe is not None:
             return None
-        object_id = self.store.ref(default)
-        if object_id is None or not self.store.has(object_id):
+        latest = self.store.ref(default)
+        if latest is None or not self.store.has(latest):
             raise WbltrError(
                 f"nothing to start from: no {default} in {self.store.root}", f"make it first: {make_first}", "missing"
             )
-        found = artifact(self.store, object_id)
+        found = artifact(self.store, latest)
         name = (found.record.get("recipe") or {}).get("name", "no recipe")
         seconds = self.store.ref_age(default) or 0.0
-        self.console.notice(f"using {found.stage} {object_id[:12]} ({name}, {age(seconds)}); another: --from ID")
+        self.console.notice(f"using {found.stage} {latest[:12]} ({name}, {age(seconds)}); another: --from ID")
         return found
 
     def _recipe(self, overrides: tuple[str, ...]) -> Recipe:
