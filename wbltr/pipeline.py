@@ -88,6 +88,10 @@ def _ignore(*_: Any) -> None:
     return None
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What cannot change a number and is in no key: where things lie, how fast, how loud.
@@ -276,13 +280,15 @@ def materialize(
     runtime: Runtime,
     recipe: Recipe | None = None,
     *,
-    force: bool = False,
+    force: Callable[[str], bool] = _never,
+    force_inputs: bool = False,
     done: Callable[[Made], None] = _ignore,
 ) -> Made:
     """Make a node and, before it, whatever it stands on; an input found damaged is made again.
 
     Args:
-        force: run the node itself again, never its inputs.
+        force: asked with a key whether to run it even when the store has it.
+        force_inputs: whether `force` is asked for what the node stands on, too.
         done: told of each artifact on the way, inputs first.
     """
     from wbltr.store import Corrupt, Vanished
@@ -290,10 +296,16 @@ def materialize(
     for attempt in range(3):
         inputs: dict[str, Artifact | str] = {}
         for name, given in node.inputs.items():
-            inputs[name] = materialize(store, given, runtime, recipe, done=done).artifact if isinstance(given, Node) else given
+            if isinstance(given, Node):
+                below = force if force_inputs else _never
+                made = materialize(store, given, runtime, recipe, force=below, force_inputs=force_inputs, done=done)
+                inputs[name] = made.artifact
+            else:
+                inputs[name] = given
         config = node.settled(inputs)
+        again = force(key_of(header(node.stage, config, inputs)))
         try:
-            made = make(store, node.stage, config, inputs, runtime, recipe, force=force)
+            made = make(store, node.stage, config, inputs, runtime, recipe, force=again)
         except (Corrupt, Vanished) as failure:
             mendable = any(isinstance(given, Node) for given in node.inputs.values())
             if attempt == 2 or not mendable:

@@ -52,7 +52,7 @@ def _value(node: yaml.Node, path: tuple[str, ...], file: str, where: Where, mist
     line = f"{file}:{node.start_mark.line + 1}"
     where[path] = line
     match node:
-        case yaml.MappingNode():
+        case yaml.MappingNode(tag="tag:yaml.org,2002:map"):
             result: dict[str, Any] = {}
             for key, value in node.value:
                 name = str(key.value)
@@ -63,7 +63,7 @@ def _value(node: yaml.Node, path: tuple[str, ...], file: str, where: Where, mist
                 else:
                     result[name] = _value(value, (*path, name), file, where, mistakes)
             return result
-        case yaml.SequenceNode():
+        case yaml.SequenceNode(tag="tag:yaml.org,2002:seq"):
             return [_value(item, (*path, str(i)), file, where, mistakes) for i, item in enumerate(node.value)]
         case yaml.ScalarNode():
             text = node.value
@@ -148,9 +148,9 @@ def _read(path: Path) -> str:
 
 
 def _load_file(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Where]:
+    value, where = parse_yaml(_read(path), str(path))
     if path.resolve() in seen or len(seen) >= DEEPEST:
         raise WbltrError(f"{path}: `extends` comes back to itself", code="recipe")
-    value, where = parse_yaml(_read(path), str(path))
     if not isinstance(value, dict):
         raise WbltrError(f"{path}:1: expected sections such as `dataset:`, found {type(value).__name__}", code="recipe")
     parent = value.pop("extends", None)
@@ -174,10 +174,9 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _overrides(settings: Sequence[str]) -> tuple[dict[str, Any], Where]:
-    """`section.field=value` texts as nested sections."""
+def _overrides(settings: Sequence[str], where: Where) -> dict[str, Any]:
+    """`section.field=value` texts as nested sections; `where` learns where each field was set."""
     result: dict[str, Any] = {}
-    where: Where = {}
     for text in settings:
         path, equals, value = text.partition("=")
         names = tuple(path.strip().split("."))
@@ -191,7 +190,9 @@ def _overrides(settings: Sequence[str]) -> tuple[dict[str, Any], Where]:
             nested = {name: nested}
         result = _merge(result, nested)
         where |= {names + below: line.rpartition(":")[0] for below, line in lines.items()} | {names: f"--set {path.strip()}"}
-    return result, where
+        for length in range(1, len(names)):
+            where.setdefault(names[:length], f"--set {path.strip()}")
+    return result
 
 
 def _known_fields(path: tuple[str, ...]) -> list[str]:
@@ -248,16 +249,17 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     """
     path = _path_of(name)
     value, where = _load_file(path, ())
-    over, over_where = _overrides(settings)
+    over = _overrides(settings, where)
     value.setdefault("name", path.stem)
     if any(section in over for section in ("dataset", "features", "embeddings", "classifier", "posthoc", "eval")):
         value.pop("claim", None)
-    return _validate(_merge(value, over), where | over_where)
+    return _validate(_merge(value, over), where)
 
 
 def revise_recipe(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """A recipe read back from a record, with overrides laid on it; raises as `load_recipe` does."""
-    over, where = _overrides(settings)
+    where: Where = {}
+    over = _overrides(settings, where)
     return _validate(_merge(recipe.model_dump(mode="json"), over), where)
 
 

@@ -56,6 +56,7 @@ class Session:
         self.console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
         self.store = Store.open(request.store)
         self.made: list[Made] = []
+        self.forced: set[str] = set()
         self.start = self._start(default, accepts, make_first)
         recipe = self._recipe(overrides)
         known = lineage(self.store, self.start) if self.start is not None else {}
@@ -146,7 +147,16 @@ class Session:
             return made
         if "torch" not in sys.modules and any(found is None for _, found in planned(self.store, node)):
             self.console.notice("starting torch …")
-        return materialize(self.store, node, self.runtime, self.recipe, force=self.request.force, done=self._done)
+        return materialize(
+            self.store, node, self.runtime, self.recipe, force=self._again, force_inputs=self.command == "run", done=self._done
+        )
+
+    def _again(self, key: str) -> bool:
+        """--force: every key once a command; `run` forces the whole chain, other commands what they are named after."""
+        if not self.request.force or key in self.forced:
+            return False
+        self.forced.add(key)
+        return True
 
     def _done(self, made: Made) -> None:
         """Tell of an artifact once a command, and let `latest` mean it."""

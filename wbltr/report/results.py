@@ -28,14 +28,12 @@ def eval_document(tensors: Mapping[str, Any], config: Mapping[str, Any], splits:
         config: the eval section it was measured under.
         splits: which of many, medium, few to give.
     """
-    names = class_names(tensors)
     return {
         "accuracy": accuracies(tensors, splits),
-        "per_class": [
-            {"class": name, "accuracy": per_cent(float(accuracy)), "norm": round(float(norm), 6)}
-            for name, accuracy, norm in zip(names, tensors["accuracy.per_class"], tensors["norms"], strict=True)
-        ],
+        "per_class": [per_cent(float(accuracy)) for accuracy in tensors["accuracy.per_class"]],
+        "classes": class_names(tensors),
         "counts": [int(n) for n in tensors["class_counts"]],
+        "norms": [round(float(norm), 6) for norm in tensors["norms"]],
         "on": config["on"],
         "n": int(tensors["images"]),
         "top5": per_cent(float(tensors["accuracy.top5"])),

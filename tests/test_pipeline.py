@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_stages as toy
+
+from wbltr.errors import Stopped
+from wbltr.pipeline import Artifact, Node, Runtime, Stage, load_made, make, materialize, planned
+from wbltr.recipe import Config, added_later
+from wbltr.store import Store
+
+TESTS = Path(__file__).resolve().parent
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    return str(tmp_path / "log")
+
+
+def ran(log: str) -> list[str]:
+    return Path(log).read_text().split() if Path(log).exists() else []
+
+
+def test_a_chain_runs_once_and_is_then_cached(store: Store, log: str) -> None:
+    first = materialize(store, toy.chain(log), Runtime())
+    again = materialize(store, toy.chain(log), Runtime())
+    assert ran(log) == ["numbers", "squares", "total"]
+    assert (first.cached, again.cached) == (False, True)
+    assert first.artifact.object_id == again.artifact.object_id
+    assert float(store.load(first.artifact.object_id)["total"]) == 30.0
+
+
+def test_a_changed_config_runs_only_what_depends_on_it(store: Store, log: str) -> None:
+    materialize(store, toy.chain(log), Runtime())
+    materialize(store, toy.chain(log, steps=5), Runtime())
+    assert ran(log) == ["numbers", "squares", "total", "squares", "total"]
+
+
+def test_a_bumped_revision_runs_again(store: Store, log: str) -> None:
+    node = toy.chain(log)
+    materialize(store, node, Runtime())
+    materialize(store, replace(node, stage=replace(node.stage, revision=2)), Runtime())
+    assert ran(log) == ["numbers", "squares", "total", "total"]
+
+
+def test_a_stage_is_handed_only_the_prefixes_it_reads(store: Store) -> None:
+    # toy_stages.squares asserts it; here the same stage asking for everything must fail that assertion.
+    node = toy.chain()
+    below = node.inputs["squares"]
+    assert isinstance(below, Node)
+    greedy = replace(below, stage=replace(below.stage, reads=lambda _: {"numbers": ("",)}))
+    with pytest.raises(AssertionError, match=r"test\.x"):
+        materialize(store, greedy, Runtime())
+
+
+def test_a_stage_that_declares_nothing_is_handed_nothing(store: Store) -> None:
+    node = toy.chain()
+    silent = replace(node, stage=replace(node.stage, reads=lambda _: {}))
+    with pytest.raises(KeyError):
+        materialize(store, silent, Runtime())
+
+
+def stopping_at(step: int) -> Callable[[int, int], None]:
+    requested: list[bool] = []
+
+    def tick(done: int, total: int) -> None:
+        if done == step or requested:
+            requested.append(True)
+            raise Stopped("stop", code="interrupted")
+
+    return tick
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_stopped_run_resumes_to_the_same_object(tmp_path: Path, step: int) -> None:
+    undisturbed = materialize(Store.open(tmp_path / "a"), toy.chain(), Runtime())
+    store = Store.open(tmp_path / "b")
+    with pytest.raises(Stopped):
+        materialize(store, toy.chain(), Runtime(tick=stopping_at(step), every_seconds=0))
+    resumed: list[int | None] = []
+    made = materialize(store, toy.chain(), Runtime(), done=lambda m: resumed.append(m.resumed_from))
+    assert made.artifact.object_id == undisturbed.artifact.object_id
+    assert resumed == [None, step, None]
+
+
+def test_a_resumed_run_lists_every_epoch_once_in_its_metrics(store: Store) -> None:
+    with pytest.raises(Stopped):
+        materialize(store, toy.chain(), Runtime(tick=stopping_at(2), every_seconds=0))
+    made: list[Artifact] = []
+    materialize(store, toy.chain(), Runtime(), done=lambda m: made.append(m.artifact))
+    assert [row["epoch"] for row in store.metrics(made[1].key)] == [1, 2, 3, 4]
+
+
+def test_the_last_report_is_in_the_record(store: Store) -> None:
+    made = materialize(store, toy.chain(), Runtime())
+    assert made.artifact.record["metrics"] == {"total": 30.0}
+
+
+def corrupt(store: Store, object_id: str) -> None:
+    path = store.path(object_id)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+
+
+def test_a_damaged_input_is_made_again_and_the_chain_goes_on(store: Store, log: str) -> None:
+    made: list[Artifact] = []
+    materialize(store, toy.chain(log), Runtime(), done=lambda m: made.append(m.artifact))
+    corrupt(store, made[1].object_id)
+    store.path(made[2].object_id).unlink()
+    said: list[str] = []
+    again = materialize(store, toy.chain(log), Runtime(notice=said.append))
+    assert again.artifact.object_id == made[2].object_id
+    assert ran(log) == ["numbers", "squares", "total", "squares", "total"]
+    assert any("making it again" in line for line in said)
+    assert list((store.root / "corrupt").rglob("*.safetensors*"))
+
+
+def test_a_damaged_result_is_made_again_when_it_is_read(store: Store, log: str) -> None:
+    first = materialize(store, toy.chain(log), Runtime())
+    corrupt(store, first.artifact.object_id)
+    made, tensors = load_made(store, lambda: materialize(store, toy.chain(log), Runtime()))
+    assert made.artifact.object_id == first.artifact.object_id
+    assert float(tensors["total"]) == 30.0
+    assert ran(log).count("total") == 2
+
+
+def test_force_runs_again_and_keeps_the_record(store: Store, log: str) -> None:
+    first = materialize(store, toy.chain(log), Runtime())
+    again = materialize(store, toy.chain(log), Runtime(), force=lambda _: True)
+    assert ran(log) == ["numbers", "squares", "total", "total"]
+    assert again.artifact.object_id == first.artifact.object_id
+    assert not again.cached
+
+
+def test_a_plan_says_what_would_run_and_runs_nothing(store: Store, log: str) -> None:
+    assert [(name, found is not None) for name, found in planned(store, toy.chain(log))] == [
+        ("numbers", False),
+        ("squares", False),
+        ("total", False),
+    ]
+    assert ran(log) == []
+    materialize(store, toy.chain(log), Runtime())
+    assert [found is not None for _, found in planned(store, toy.chain(log))] == [True, True, True]
+    assert [found is not None for _, found in planned(store, toy.chain(log, steps=9))] == [True, False, False]
+
+
+def test_a_stage_that_fails_leaves_nothing_behind(store: Store) -> None:
+    failing = Stage("failing", 1, "toy_stages:missing")
+    with pytest.raises(AttributeError):
+        make(store, failing, toy.TotalConfig(), {}, Runtime())
+    assert list(store.objects()) == []
+    assert list(store.records()) == []
+
+
+def test_a_field_added_later_keeps_old_keys_at_its_default(store: Store) -> None:
+    class Later(toy.TotalConfig):
+        extra: int = added_later(0)
+
+    old = make(store, toy.NUMBERS, toy.NumbersConfig(), {"source": "0" * 64}, Runtime())
+
+    class Numbers(toy.NumbersConfig):
+        extra: int = added_later(0)
+
+    assert make(store, toy.NUMBERS, Numbers(), {"source": "0" * 64}, Runtime()).cached
+    other = make(store, toy.NUMBERS, Numbers(extra=1), {"source": "0" * 64}, Runtime())
+    assert other.artifact.key != old.artifact.key
+
+
+def test_a_config_is_hashed_whole() -> None:
+    class Two(Config):
+        a: int = 1
+        b: float = 2.0
+
+    assert Two().hashed() == {"a": 1, "b": 2.0}
+
+
+PROCESS = """
+import sys; sys.path.insert(0, {tests!r})
+from pathlib import Path
+import toy_stages as toy
+from wbltr.pipeline import Runtime, materialize
+from wbltr.store import Store
+print(materialize(Store.open(Path({store!r})), toy.chain({log!r}), Runtime()).artifact.object_id)
+assert "torch" not in sys.modules
+"""
+
+
+def test_four_processes_that_want_the_same_run_it_once(store: Store, log: str) -> None:
+    code = PROCESS.format(tests=str(TESTS), store=str(store.root), log=log)
+    running: list[subprocess.Popen[Any]] = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    told = {process.communicate()[0].strip() for process in running}
+    assert len(told) == 1
+    assert [process.returncode for process in running] == [0] * 4
+    assert sorted(ran(log)) == ["numbers", "squares", "total"]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from wbltr.errors import WbltrError
+from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, MaxNormConfig, Recipe
+
+FULL = ClassifierConfig(weight_decay=0.1, max_norm=MaxNormConfig())
+
+
+def test_a_row_keeps_only_the_parts_it_names() -> None:
+    assert FULL.as_row("cb-wd-max") == FULL
+    assert FULL.as_row("cb-wd") == FULL.model_copy(update={"max_norm": None})
+    assert FULL.as_row("cb-max") == FULL.model_copy(update={"weight_decay": 0.0})
+    assert FULL.as_row("cb") == FULL.model_copy(update={"weight_decay": 0.0, "max_norm": None})
+    assert FULL.as_row("ce").loss == "ce"
+    assert FULL.as_row("cb-l2").constraint == "unit-norm"
+
+
+def test_a_cb_row_keeps_the_recipes_variant_of_the_class_balanced_loss() -> None:
+    assert FULL.model_copy(update={"loss": "cb-bce"}).as_row("cb-wd").loss == "cb-bce"
+
+
+@pytest.mark.parametrize(("row", "field"), [("cb-max", "max_norm"), ("cb-wd", "weight_decay")])
+def test_a_row_that_needs_what_the_recipe_lacks_says_what_to_set(row: str, field: str) -> None:
+    with pytest.raises(WbltrError, match=field) as caught:
+        ClassifierConfig().as_row(row)  # type: ignore[arg-type]
+    assert "--set classifier." in caught.value.hint
+
+
+def test_the_first_stages_defaults_are_the_papers_settings() -> None:
+    section = FeaturesConfig()
+    assert (section.epochs, section.batch_size, section.lr, section.momentum) == (200, 64, 0.01, 0.9)
+    assert (section.network, section.weight_decay, section.scheduler) == ("resnet34", 5e-3, "paper")
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (FeaturesConfig, {"lr": 0}),
+        (FeaturesConfig, {"lr": float("nan")}),
+        (FeaturesConfig, {"lr": float("inf")}),
+        (FeaturesConfig, {"weight_decay": -1}),
+        (FeaturesConfig, {"epochs": 0}),
+        (FeaturesConfig, {"mean": [0.5], "std": [0.5, 0.5]}),
+        (FeaturesConfig, {"std": [0.0, 1.0, 1.0]}),
+        (DatasetConfig, {"source": "cifar100", "imbalance_factor": 0.5}),
+        (DatasetConfig, {"source": "mnist"}),
+        (EvalConfig, {"many": 10, "few": 20}),
+        (EvalConfig, {"flip": "yes"}),
+        (ClassifierConfig, {"constraint": "unit-norm", "max_norm": {}}),
+        (MaxNormConfig, {"relative": False, "radius": 0}),
+        (Recipe, {"dataset": {"source": "digits"}, "rows": []}),
+        (Recipe, {"dataset": {"source": "digits"}, "name": "../escape"}),
+    ],
+)
+def test_a_value_out_of_range_is_refused(section: type[FeaturesConfig], values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        section.model_validate(values)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        FULL.lr = 1.0  # type: ignore[misc]
+
+
+def test_the_head_of_a_recipe_is_not_hashed_but_every_section_field_is() -> None:
+    for section in (FeaturesConfig(), FULL, DatasetConfig(source="digits"), EvalConfig()):
+        assert set(section.hashed()) == set(type(section).model_fields)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wbltr.errors import WbltrError
+from wbltr.recipe_file import load_recipe, parse_yaml, recipe_names, revise_recipe
+
+SMALL = "dataset: {source: digits}\n"
+
+
+def refused(tmp_path: Path, text: str | bytes) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(WbltrError) as caught:
+        load_recipe(str(path))
+    assert caught.value.exit_code == 2
+    assert caught.value.code == "recipe"
+    return caught.value.message.replace(str(path), "mine.yaml")
+
+
+def loaded(tmp_path: Path, text: str, *settings: str):  # type: ignore[no-untyped-def]
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return load_recipe(str(path), settings)
+
+
+def test_a_file_without_a_name_is_named_after_itself(tmp_path: Path) -> None:
+    assert loaded(tmp_path, SMALL).name == "mine"
+
+
+def test_every_mistake_is_told_at_once_with_line_and_path(tmp_path: Path) -> None:
+    text = "dataset:\n  source: digits\n  imbalance_factor: 0.5\nfeatures:\n  learning_rate: 1\n  epochs: many\nevaluate: {}\n"
+    message = refused(tmp_path, text)
+    assert "mine.yaml:3: dataset.imbalance_factor: expected greater than or equal to 1, found 0.5" in message
+    assert "mine.yaml:5: features.learning_rate: no such field." in message
+    assert "mine.yaml:6: features.epochs:" in message
+    assert "mine.yaml:7: evaluate: no such field. Did you mean 'eval'?" in message
+    assert len(message.splitlines()) == 4
+
+
+def test_a_misspelt_field_gets_a_suggestion(tmp_path: Path) -> None:
+    assert "Did you mean 'weight_decay'?" in refused(tmp_path, SMALL + "features: {weight_decy: 1}\n")
+
+
+def test_a_missing_section_is_named(tmp_path: Path) -> None:
+    assert "dataset: missing" in refused(tmp_path, "features: {epochs: 1}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (SMALL + "features: {epochs: 1}\nfeatures: {epochs: 2}\n", "mine.yaml:3: features is given twice"),
+        ("dataset: {source: digits, seed: 1, seed: 2}\n", "mine.yaml:1: dataset.seed is given twice"),
+        ("a: &x [1]\nb: *x\n", "mine.yaml:1: anchors and aliases are not read"),
+        (SMALL + "features: {epochs: 012}\n", "mine.yaml:2: 012 has a leading zero; write 12"),
+        ("dataset: !!python/object:os.system {source: digits}\n", "dataset"),
+        ("dataset: {source: !!python/name:os.system digits}\n", "the tag"),
+        ("- a\n- b\n", "expected sections"),
+        ("", "expected sections"),
+        ("just words\n", "expected sections"),
+        ("dataset: {source: digits\n", "mine.yaml:2:"),
+        ("a: b: c\n", "mine.yaml:1:"),
+        ("[" * 5000, "nested deeper"),
+        ("? [a, b]\n: 1\n", "a field's name must be a word"),
+        (b"dataset: {source: dig\x00its}\n", "not YAML text"),
+        ("dataset: {source: digits}\n".encode("utf-16"), "not UTF-8"),
+        (b"\xff\xfe\xfa", "not UTF-8"),
+        (b"x: " + b"a" * 1_100_000, "a recipe has at most"),
+        (SMALL + "features: 3\n", "mine.yaml:2: features: expected fields below it, found 3"),
+        (SMALL + "features: {lr: .inf}\n", "mine.yaml:2: features.lr"),
+        (SMALL + "eval: {many: 5, few: 50}\n", "mine.yaml:2: eval: few: 50 exceeds many: 5"),
+        (SMALL + "--- {}\n", "mine.yaml:2"),
+    ],
+)
+def test_what_is_not_a_recipe_is_refused_in_a_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    message = refused(tmp_path, text)
+    assert expected in message
+    assert all(len(line) < 400 for line in message.splitlines())
+
+
+def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "\ufeff" + SMALL).dataset.source == "digits"
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("5.0e-3", 5e-3), ("1", 1.0), (".5", 0.5), ("1E+0", 1.0)])
+def test_every_way_to_write_a_number_is_a_number(tmp_path: Path, text: str, value: float) -> None:
+    assert parse_yaml(text, "x")[0] == value
+    assert loaded(tmp_path, SMALL + f"features: {{weight_decay: {text}}}\n").features.weight_decay == value
+
+
+def test_no_is_a_word_and_false_is_a_truth_value() -> None:
+    assert parse_yaml("[no, off, y, false, true, null, ~, 1_000]", "x")[0] == [
+        "no", "off", "y", False, True, None, None, "1_000",
+    ]  # fmt: skip
+
+
+def test_keys_do_not_depend_on_how_a_number_is_written(tmp_path: Path) -> None:
+    one = loaded(tmp_path, SMALL + "features: {weight_decay: 1e-4, lr: 1}\n")
+    two = loaded(tmp_path, SMALL + "features: {lr: 1.0, weight_decay: 0.0001}\n")
+    assert one.features.hashed() == two.features.hashed()
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    recipe = loaded(tmp_path, SMALL, "features.epochs=1", "classifier.max_norm.radius=0.5", "rows=[first stage, tau]")
+    assert recipe.features.epochs == 1
+    assert recipe.classifier.max_norm is not None
+    assert recipe.classifier.max_norm.radius == 0.5
+    assert recipe.rows == ("first stage", "tau")
+
+
+def test_an_override_to_null_takes_a_constraint_away() -> None:
+    assert load_recipe("digits-ir50", ["classifier.max_norm=null"]).classifier.max_norm is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("features.epochs", "expected section.field=value"),
+        ("=3", "expected section.field=value"),
+        ("features..epochs=3", "expected section.field=value"),
+        ("features.epoch=3", "--set features.epoch: features.epoch: no such field. Did you mean 'epochs'?"),
+        ("features.epochs=zero", "--set features.epochs: features.epochs:"),
+        ("features=3", "--set features: features: expected fields below it"),
+        ("feature.epochs=3", "Did you mean 'features'?"),
+        ("features.epochs=[1", "--set features.epochs"),
+        ("extends=x", "only a recipe file extends"),
+    ],
+)
+def test_a_bad_override_is_named(setting: str, expected: str) -> None:
+    with pytest.raises(WbltrError) as caught:
+        load_recipe("digits-ir50", [setting])
+    assert expected in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_recipe_gets_a_suggestion_and_the_list() -> None:
+    with pytest.raises(WbltrError, match="Did you mean 'digits-ir50'") as caught:
+        load_recipe("digits-ir5")
+    assert "cifar100-ir100" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["./nothing.yaml", "/nowhere/x.yaml", "a/b", "nul\0/x.yaml", "/tmp"])
+def test_a_recipe_file_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(WbltrError) as caught:
+        load_recipe(name)
+    assert caught.value.exit_code == 2
+
+
+def test_extends_states_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(SMALL + "features: {epochs: 7, lr: 0.5}\nclaim: {on: test, row: l2, all: 50}\n")
+    recipe = loaded(tmp_path, "extends: ./base.yaml\nfeatures: {lr: 0.25}\n")
+    assert (recipe.features.epochs, recipe.features.lr) == (7, 0.25)
+    assert recipe.claim is None, "a claim belongs to the recipe that was measured"
+
+
+def test_extends_that_comes_back_to_itself_is_refused(tmp_path: Path) -> None:
+    assert "comes back to itself" in refused(tmp_path, "extends: ./mine.yaml\n")
+
+
+def test_an_override_of_a_section_takes_the_claim_away(tmp_path: Path) -> None:
+    text = SMALL + "claim: {on: test, row: l2, all: 50}\n"
+    assert loaded(tmp_path, text).claim is not None
+    assert loaded(tmp_path, text, "features.epochs=1").claim is None
+
+
+def test_a_recorded_recipe_comes_back_the_same() -> None:
+    recipe = load_recipe("digits-ir50")
+    assert revise_recipe(recipe, []) == recipe
+    assert revise_recipe(recipe, ["eval.on=val"]).eval.on == "val"
+
+
+def test_every_recipe_that_comes_along_is_valid_and_shows_as_yaml_that_loads_again(tmp_path: Path) -> None:
+    assert {
+        "cifar100-ir100",
+        "cifar100-ir50",
+        "cifar100-ir10",
+        "cifar100-ir100-resnet32",
+        "cifar10-ir100",
+        "digits-ir50",
+    } <= set(recipe_names())
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        shown = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        assert loaded(tmp_path, shown) == recipe
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_make_the_parser_do_anything_but_refuse_or_read(data: bytes) -> None:
+    try:
+        parse_yaml(data.decode("utf-8", "replace"), "x")
+    except WbltrError as error:
+        assert error.code == "recipe"
+
+
+@given(st.text(alphabet="{}[]:,-?&*!|>'\"%@`#\n ab01.e~", max_size=120))
+def test_no_yaml_syntax_makes_the_parser_do_anything_but_refuse_or_read(text: str) -> None:
+    try:
+        parse_yaml(text, "x")
+    except WbltrError as error:
+        assert error.code == "recipe"
