@@ -62,7 +62,7 @@ def test_a_value_out_of_range_is_refused(section: type[FeaturesConfig], values: 
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
-        FULL.lr = 1.0  # type: ignore[misc]
+        FULL.lr = 1.0
 
 
 def test_the_head_of_a_recipe_is_not_hashed_but_every_section_field_is() -> None:

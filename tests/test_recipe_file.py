@@ -58,7 +58,7 @@ def test_a_missing_section_is_named(tmp_path: Path) -> None:
         ("dataset: {source: digits, seed: 1, seed: 2}\n", "mine.yaml:1: dataset.seed is given twice"),
         ("a: &x [1]\nb: *x\n", "mine.yaml:1: anchors and aliases are not read"),
         (SMALL + "features: {epochs: 012}\n", "mine.yaml:2: 012 has a leading zero; write 12"),
-        ("dataset: !!python/object:os.system {source: digits}\n", "dataset"),
+        ("dataset: !!python/object:os.system {source: digits}\n", "the tag"),
         ("dataset: {source: !!python/name:os.system digits}\n", "the tag"),
         ("- a\n- b\n", "expected sections"),
         ("", "expected sections"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def squares(config: SquaresConfig, inputs: Mapping[str, Any], runtime: Runtime) 
         runtime.tick(step, config.steps)
         total += x * x / config.steps
         runtime.report({"epoch": step + 1, "epochs": config.steps})
-        runtime.checkpoint(step + 1, lambda total=total: {"total": total})
+        runtime.checkpoint(step + 1, partial(dict, total=total))
     return {"train.x": total}
 
 

@@ -225,7 +225,7 @@ def _problem(error: Any, where: Where) -> str:
         case "model_type":
             text = f"{dotted}: expected fields below it, found {error['input']!r:.60}"
         case _:
-            text = f"{dotted}: {error['msg'].replace('Input should be', 'expected')}, found {error['input']!r:.60}"
+            text = f"{dotted}: expected {error['msg'].replace('Input should be ', '')}, found {error['input']!r:.60}"
     return f"{lines[0]}: {text}" if lines else text
 
 
@@ -233,7 +233,14 @@ def _validate(value: Mapping[str, Any], where: Where) -> Recipe:
     try:
         return Recipe.model_validate(value)
     except ValidationError as failure:
-        problems = list(dict.fromkeys(_problem(error, where) for error in failure.errors()))
+        problems: list[str] = []
+        for problem in dict.fromkeys(_problem(error, where) for error in failure.errors()):
+            place, expected, found = problem.partition(": expected ")
+            if expected and problems and problems[-1].startswith(place + expected):
+                # A field of two types is refused once for each: one line says both.
+                problems[-1] = problems[-1].rpartition(", found ")[0] + " or " + found
+            else:
+                problems.append(problem)
         raise WbltrError("\n".join(problems), "the fields and their defaults: wbltr recipe show NAME", "recipe") from None
 
 

@@ -23,8 +23,7 @@ def answer(command: str, request: Request, work: Callable[[], None]) -> None:
     """Run a command's work; the one place where an exception becomes a line and an exit code."""
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
     REQUESTED.clear()
-    for number in _signals():
-        signal.signal(number, _on_signal)
+    before = {number: signal.signal(number, _on_signal) for number in _signals()}
     try:
         work()
     except WbltrError as error:
@@ -47,6 +46,8 @@ def answer(command: str, request: Request, work: Callable[[], None]) -> None:
         raise typer.Exit(1) from None
     finally:
         console.end()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _signals() -> list[int]:

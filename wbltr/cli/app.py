@@ -7,11 +7,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import typer.core
 
 from wbltr.cli.options import EVERYWHERE, MAKING, STARTING, Request, verb
 
+ORDER = ("run", "make-dataset", "train-features", "embed", "train-classifier", "posthoc", "eval", "recipe", "store", "status")
+
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists the verbs in the order of the chain, not commands before groups."""
+
+    def list_commands(self, _: typer.Context) -> list[str]:  # type: ignore[override]
+        """Names in the order of the chain."""
+        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
     name="wbltr",
+    cls=_InOrder,
     help="Train image classifiers on long-tailed data by weight balancing.\n\nStart with:  wbltr run --recipe digits-ir50",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -20,9 +33,9 @@ app = typer.Typer(
 posthoc = typer.Typer(help="Rescale a trained head's rows; by default the first stage's.", no_args_is_help=True)
 recipes = typer.Typer(help="The recipes that come with wbltr, and your own.", no_args_is_help=True)
 store = typer.Typer(help="What was made, and whether it is sound.", no_args_is_help=True)
-app.add_typer(posthoc, name="posthoc", rich_help_panel="Stages")
-app.add_typer(recipes, name="recipe", rich_help_panel="Looking")
-app.add_typer(store, name="store", rich_help_panel="Looking")
+app.add_typer(posthoc, name="posthoc")
+app.add_typer(recipes, name="recipe")
+app.add_typer(store, name="store")
 
 
 def _version(asked: bool) -> None:
@@ -223,6 +236,7 @@ def main() -> None:
     from wbltr.cli.console import Console
 
     arguments = sys.argv[1:]
+    Console.accept_any_text()
     try:
         status = app(standalone_mode=False)
     except typer.Abort:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json as json_module
 import os
 import sys
@@ -55,6 +56,13 @@ class Console:
         from rich.console import Console
 
         return Console(stderr=stderr, no_color=self.plain, highlight=False, markup=False, soft_wrap=True)
+
+    @staticmethod
+    def accept_any_text() -> None:
+        """Let a terminal that cannot show a character see its code instead of an error."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
 
     # Words
 

@@ -86,7 +86,7 @@ class Objects(Files):
             _request(metadata_of(data), str(path))
             decode(data)
         except Malformed as error:
-            hint = "name an object of a store; arrays of your own come in by: wbltr embed --import FILE"
+            hint = "name a file of a store, as wbltr made it"
             raise WbltrError(f"{path}: expected an object of a store: {error}", hint, "usage") from error
         return self._keep(data)
 

@@ -24,8 +24,8 @@ class Store(Refs, Checkpoints):
 
     Attributes:
         root: the folder.
-        workspace: 16 hex digits; whose refs these are. It stands for the directory that holds `.wbltr`, or for the
-            working directory when the store is another one than the nearest `.wbltr`.
+        workspace: whose refs these are: `own` for the directory that holds `.wbltr`, wherever it is moved to, or
+            16 hex digits for the working directory when the store is another one than the nearest `.wbltr`.
     """
 
     @classmethod
@@ -48,8 +48,8 @@ class Store(Refs, Checkpoints):
         nearest = next((parent / FOLDER for parent in (here, *here.parents) if (parent / FOLDER).is_dir()), here / FOLDER)
         named = os.environ.get("WBLTR_STORE")
         root = (folder or (Path(named).expanduser() if named else nearest)).resolve()
-        owner = nearest.parent if root == nearest.resolve() else here
-        store = cls(root, hashlib.sha256(os.fsencode(owner.resolve())).hexdigest()[:16])
+        own = root == nearest.resolve()
+        store = cls(root, "own" if own else hashlib.sha256(os.fsencode(here.resolve())).hexdigest()[:16])
         store._check_format(create)
         store.sweep()
         return store

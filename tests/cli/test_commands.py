@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SHORT, Wbltr
+
+HEX = frozenset("0123456789abcdef")
+
+
+def is_id(text: str) -> bool:
+    return len(text) == 64 and set(text) <= HEX
+
+
+def test_run_prints_the_rows_of_the_recipe_and_nothing_else_on_stdout(wbltr: Wbltr) -> None:
+    said = wbltr("run", "--recipe", "digits-ir50", *SHORT)
+    assert said.code == 0, said.err
+    for row in ("first stage", "+ L2", "+ τ-norm", "+ CB & WD & MaxNorm"):
+        assert row in said.out
+    assert "many" in said.out
+    assert "Few: 4 (< 10)" in said.out
+    assert "features" in said.err
+    assert "305 training images of 10 classes (110..2)" in said.err
+
+
+def test_a_finished_run_is_answered_from_the_store_in_the_same_words(copied: Wbltr) -> None:
+    first = copied("run", "--recipe", "digits-ir50", *SHORT)
+    again = copied("run", "--recipe", "digits-ir50", *SHORT)
+    assert first.out == again.out
+    assert again.err.count("cached") == 12
+
+
+def test_the_json_of_run_has_every_stage_and_row(copied: Wbltr) -> None:
+    document = copied("run", "--recipe", "digits-ir50", *SHORT, "--json").document
+    assert document["schema"] == 1
+    assert document["command"] == "run"
+    assert list(document["rows"]) == ["first stage", "l2", "tau", "cb-wd-max"]
+    assert document["accuracy"] == document["rows"]["cb-wd-max"]
+    assert set(document["accuracy"]) == {"all", "many", "medium", "few"}
+    assert (document["on"], document["n"], len(document["per_class"])) == ("test", 600, 10)
+    assert document["counts"] == [110, 71, 46, 29, 19, 12, 8, 5, 3, 2]
+    assert {stage["stage"] for stage in document["stages"]} == {
+        "dataset", "features", "embeddings", "classifier", "posthoc", "eval",
+    }  # fmt: skip
+    for stage in document["stages"]:
+        assert is_id(stage["artifact"])
+        assert is_id(stage["key"])
+        assert stage["cached"] is True
+        assert set(stage) >= {"schema", "command", "resumed_from", "seconds", "inputs", "metrics"}
+    accuracy = [a for a in document["per_class"] if a is not None]
+    assert document["accuracy"]["all"] == pytest.approx(sum(accuracy) / 10, abs=0.01)
+
+
+def test_the_three_commands_of_the_readme_work_one_after_another(wbltr: Wbltr) -> None:
+    made = wbltr("train-features", "--recipe", "digits-ir50", *SHORT)
+    assert made.code == 0, made.err
+    assert is_id(made.out.strip())
+    adjusted = wbltr("posthoc", "tau", "--tau", "1.9")
+    assert is_id(adjusted.out.strip())
+    assert f"using features {made.out[:12]} (digits-ir50" in adjusted.err
+    table = wbltr("eval", "--splits", "many,medium,few")
+    assert table.code == 0, table.err
+    assert "+ τ-norm (τ = 1.9)" in table.out
+    assert f"using posthoc {adjusted.out[:12]}" in table.err
+
+
+def test_stdout_of_a_making_command_is_the_artifact_id_alone(copied: Wbltr) -> None:
+    for command in (["make-dataset", "--recipe", "digits-ir50"], ["posthoc", "l2"], ["embed", "--part", "val"]):
+        said = copied(*command, "-q")
+        assert is_id(said.out.removesuffix("\n")), command
+        assert said.err == "", command
+
+
+def test_after_a_run_eval_measures_the_last_row(copied: Wbltr) -> None:
+    rows = copied("run", "--recipe", "digits-ir50", *SHORT, "--json").document["rows"]
+    evaluated = copied("eval", "--json").document
+    assert evaluated["accuracy"] == rows["cb-wd-max"]
+    assert "+ CB & WD & MaxNorm" in copied("eval").out
+
+
+def test_from_names_the_head_to_measure(copied: Wbltr) -> None:
+    rows = copied("run", "--recipe", "digits-ir50", *SHORT, "--json").document["rows"]
+    assert copied("eval", "--from", "latest/features", "--json").document["accuracy"] == rows["first stage"]
+    l2 = copied("posthoc", "l2", "-q").out.strip()
+    assert copied("eval", "--from", l2[:10], "--json").document["accuracy"] == rows["l2"]
+
+
+def test_from_a_file_of_the_store_of_somebody_else(copied: Wbltr, finished: Path, tmp_path: Path) -> None:
+    features = copied("train-features", "--recipe", "digits-ir50", *SHORT, "-q").out.strip()
+    path = next((finished / ".wbltr" / "objects").rglob(f"{features}.safetensors"))
+    said = copied("posthoc", "l2", "--from", path, "--recipe", "digits-ir50", "--store", tmp_path / "other")
+    assert said.code == 0, said.err
+
+
+def test_tau_is_chosen_on_validation(copied: Wbltr) -> None:
+    chosen = copied("posthoc", "tau", "--tau", "val", "--json").document
+    assert 0 <= chosen["metrics"]["tau"] <= 3
+    assert 0 <= chosen["metrics"]["val_accuracy"] <= 1
+
+
+def test_splits_choose_the_columns(copied: Wbltr) -> None:
+    assert list(copied("eval", "--splits", "few", "--json").document["accuracy"]) == ["all", "few"]
+    assert "medium" not in copied("eval", "--splits", "few").out.splitlines()[1]
+
+
+def test_a_name_can_be_used_later(copied: Wbltr) -> None:
+    made = copied("posthoc", "tau", "--tau", "0.5", "--name", "mine/half", "-q").out.strip()
+    assert copied("store", "show", "mine/half", "--json").document["record"]["object"] == made
+
+
+def test_seed_changes_training_and_never_the_dataset(copied: Wbltr) -> None:
+    plan = copied("run", "--recipe", "digits-ir50", *SHORT, "--seed", "7", "--dry-run", "--json").document["steps"]
+    assert [(s["stage"], s["cached"]) for s in plan[:2]] == [("dataset", True), ("features", False)]
+
+
+def test_a_dry_run_makes_nothing(wbltr: Wbltr) -> None:
+    said = wbltr("run", "--recipe", "digits-ir50", "--dry-run")
+    assert said.code == 0
+    assert "would run" in said.out
+    assert list(Path(".wbltr/objects").rglob("*.safetensors")) == []
+
+
+def test_force_computes_again_to_the_same_object(copied: Wbltr) -> None:
+    before = copied("train-features", "--recipe", "digits-ir50", *SHORT, "--json").document
+    again = copied("train-features", "--recipe", "digits-ir50", *SHORT, "--force", "--json").document
+    assert (before["cached"], again["cached"]) == (True, False)
+    assert before["artifact"] == again["artifact"]
+
+
+def test_an_override_of_what_is_already_settled_is_refused(copied: Wbltr) -> None:
+    said = copied("eval", "--set", "features.epochs=9")
+    assert said.code == 2
+    assert "starts from a finished features artifact" in said.err
+    assert "--recipe" in said.err
+
+
+def test_train_classifier_takes_its_own_overrides(copied: Wbltr) -> None:
+    said = copied("train-classifier", "--set", "classifier.loss=ce", "--set", "classifier.max_norm=null")
+    assert said.code == 0, said.err
+    assert "+ CE & WD" in copied("eval").out
+
+
+def test_a_constraint_that_never_binds_is_told(copied: Wbltr) -> None:
+    loose = ("--set", "classifier.max_norm.radius=100", "--set", "classifier.max_norm.relative=false")
+    assert "MaxNorm never did anything" in copied("train-classifier", *loose).err
+
+
+def test_eval_on_validation_says_so(copied: Wbltr) -> None:
+    document = copied("eval", "--set", "eval.on=val", "--json").document
+    assert (document["on"], document["n"]) == ("val", 188)
+
+
+def test_flip_averaging_is_printed(copied: Wbltr) -> None:
+    assert "flip averaging off" in copied("eval").out
+    assert "flip averaging on" in copied("eval", "--set", "eval.flip=true").out
+
+
+@pytest.mark.parametrize("command", ["recipe list", "recipe show digits-ir50", "store ls", "store verify", "status"])
+def test_looking_commands_have_a_table_and_a_document(copied: Wbltr, command: str) -> None:
+    plain = copied(*command.split())
+    assert plain.code == 0, plain.err
+    assert plain.out.strip()
+    document = copied(*command.split(), "--json").document
+    assert document["schema"] == 1
+    assert document["command"] == " ".join(command.split()[:2])
+
+
+def test_store_ls_lists_every_artifact_with_its_recipe(copied: Wbltr) -> None:
+    listed = copied("store", "ls", "--json").document["artifacts"]
+    assert len(listed) == 12
+    assert {row["recipe"] for row in listed} == {"digits-ir50"}
+
+
+TORCHLESS = (
+    "import sys; sys.modules['torch'] = None; sys.argv = ['wbltr', *sys.argv[1:]]; from wbltr.cli.app import main; main()"
+)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--recipe", "digits-ir50", *SHORT],
+        ["run", "--recipe", "digits-ir50", *SHORT, "--json"],
+        ["eval"],
+        ["posthoc", "l2"],
+        ["train-features", "--recipe", "digits-ir50", *SHORT],
+        ["recipe", "list"],
+        ["recipe", "show", "cifar100-ir100"],
+        ["recipe", "check", "digits-ir50"],
+        ["store", "ls"],
+        ["store", "verify"],
+        ["store", "show", "latest/head"],
+        ["status"],
+    ],
+    ids=" ".join,
+)
+def test_these_never_import_torch(finished: Path, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TORCHLESS, *arguments], cwd=finished, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if "--json" in arguments:
+        json.loads(done.stdout)
+
+
+def test_help_lists_the_verbs_in_the_order_of_the_chain(wbltr: Wbltr) -> None:
+    text = wbltr("--help").out
+    verbs = [
+        "run",
+        "make-dataset",
+        "train-features",
+        "embed",
+        "train-classifier",
+        "posthoc",
+        "eval",
+        "recipe",
+        "store",
+        "status",
+    ]
+    places = [text.index(f"│ {verb} ") for verb in verbs]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "make-dataset", "train-features", "embed", "train-classifier", "posthoc l2", "posthoc tau", "eval"]
+)
+def test_help_of_a_command_begins_with_an_example(wbltr: Wbltr, command: str) -> None:
+    text = wbltr(*command.split(), "--help").out
+    assert f"Example:  wbltr {command}" in text
