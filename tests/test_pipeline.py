@@ -87,7 +87,7 @@ def test_a_stopped_run_resumes_to_the_same_object(tmp_path: Path, step: int) -> 
     undisturbed = materialize(Store.open(tmp_path / "a"), toy.chain(), Runtime())
     store = Store.open(tmp_path / "b")
     with pytest.raises(Stopped):
-        materialize(store, toy.chain(), Runtime(tick=stopping_at(step), every_seconds=0))
+        materialize(store, toy.chain(), Runtime(tick=stopping_at(step), checkpoint_share=float("inf")))
     resumed: list[int | None] = []
     made = materialize(store, toy.chain(), Runtime(), done=lambda m: resumed.append(m.resumed_from))
     assert made.artifact.object_id == undisturbed.artifact.object_id
@@ -96,7 +96,7 @@ def test_a_stopped_run_resumes_to_the_same_object(tmp_path: Path, step: int) -> 
 
 def test_a_resumed_run_lists_every_epoch_once_in_its_metrics(store: Store) -> None:
     with pytest.raises(Stopped):
-        materialize(store, toy.chain(), Runtime(tick=stopping_at(2), every_seconds=0))
+        materialize(store, toy.chain(), Runtime(tick=stopping_at(2), checkpoint_share=float("inf")))
     made: list[Artifact] = []
     materialize(store, toy.chain(), Runtime(), done=lambda m: made.append(m.artifact))
     assert [row["epoch"] for row in store.metrics(made[1].key)] == [1, 2, 3, 4]

@@ -111,7 +111,7 @@ class Runtime:
     threads: int | None = None
     roots: tuple[Path, ...] = ()
     downloads: Path | None = None
-    every_seconds: float = 60.0  # between checkpoints
+    checkpoint_share: float = 0.01  # of the time, spent on checkpoints: cheap ones are frequent, large ones rare
     tick: Callable[[int, int], None] = _ignore
     report: Callable[[Metrics], None] = _ignore
     notice: Callable[[str], None] = _ignore
@@ -177,7 +177,7 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, dict[str, 
     """The runtime with checkpoints, metrics and the last report bound to one key."""
     last: dict[str, Any] = {}
     resumed: list[int] = []
-    saved_at = [time.monotonic()]
+    saved = [time.monotonic(), 0.01]  # when, and how long it took
 
     def report(metrics: Metrics) -> None:
         last.clear()
@@ -186,8 +186,9 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, dict[str, 
         runtime.report(metrics)
 
     def save(step: int, state: Callable[[], Arrays]) -> None:
-        store.save_checkpoint(key, step, state(), {"metrics": dict(last), "threads": runtime.witness.get("threads")})
-        saved_at[0] = time.monotonic()
+        begun = time.monotonic()
+        store.save_checkpoint(key, step, state(), {"metrics": dict(last), "threads": bound.witness.get("threads")})
+        saved[:] = [time.monotonic(), time.monotonic() - begun]
 
     def checkpoint(step: int, state: Callable[[], Arrays]) -> None:
         try:
@@ -195,7 +196,7 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, dict[str, 
         except Stopped:
             save(step, state)
             raise
-        if time.monotonic() - saved_at[0] >= runtime.every_seconds:
+        if time.monotonic() - saved[0] >= saved[1] / runtime.checkpoint_share:
             save(step, state)
 
     def restore() -> tuple[int, dict[str, Any], Mapping[str, Any]] | None:
@@ -208,7 +209,8 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, dict[str, 
         store.truncate_metrics(key, lambda row: row.get("epoch", 0) <= last.get("epoch", 0))
         return found
 
-    return replace(runtime, report=report, checkpoint=checkpoint, restore=restore, witness={}), last, resumed
+    bound = replace(runtime, report=report, checkpoint=checkpoint, restore=restore, witness={})
+    return bound, last, resumed
 
 
 def make(

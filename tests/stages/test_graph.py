@@ -1,0 +1,194 @@
+"""What stands on what, what each stage is handed, and keys that must not move by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from wbltr.data.known import CONTENT
+from wbltr.errors import WbltrError
+from wbltr.pipeline import Artifact, Node, Runtime, header, make
+from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, Part, PosthocConfig, Recipe
+from wbltr.recipe_file import load_recipe
+from wbltr.stages import (
+    CLASSIFIER,
+    DATASET,
+    EMBEDDINGS,
+    EVAL,
+    FEATURES,
+    POSTHOC,
+    STAGES,
+    Chain,
+    EmbeddingsStageConfig,
+    PosthocStageConfig,
+    settle_precision,
+    source_roots,
+)
+from wbltr.store import Store, key_of
+
+RECIPE = load_recipe("cifar100-ir100").with_features(precision="fp32")
+
+
+def embeddings_of(part: Part) -> EmbeddingsStageConfig:
+    return EmbeddingsStageConfig(
+        part=part, network="resnet34", mean=(0.5,), std=(0.5,), precision="fp32", augment="none", pad=0, views=2, seed=0
+    )
+
+
+def every_config() -> list[tuple[str, Any]]:
+    """Every stage with every config that changes what it reads."""
+    return [
+        ("dataset", RECIPE.dataset),
+        ("features", RECIPE.features),
+        *[("embeddings", embeddings_of(part)) for part in get_args(Part)],
+        ("classifier", ClassifierConfig()),
+        *[("posthoc", PosthocStageConfig(method="tau", tau=tau)) for tau in (1.0, "val")],  # type: ignore[arg-type]
+        *[("eval", EvalConfig(on=on)) for on in ("val", "test")],
+    ]
+
+
+def test_the_list_above_covers_every_stage() -> None:
+    assert {name for name, _ in every_config()} == set(STAGES)
+
+
+def test_nothing_but_eval_is_handed_a_test_tensor_and_embed_passes_on_only_its_own_part() -> None:
+    readers = []
+    for name, config in every_config():
+        prefixes = [p for wanted in STAGES[name].reads(config).values() for p in wanted]
+        assert "" not in prefixes, f"{name} would be handed everything"
+        if any("test.".startswith(p) or p.startswith("test") for p in prefixes):
+            readers.append((name, getattr(config, "part", getattr(config, "on", None))))
+    assert readers == [("embeddings", "test"), ("eval", "test")]
+
+
+def test_a_classifier_and_a_tau_sweep_stand_on_no_test_embeddings() -> None:
+    chain = Chain(RECIPE)
+    for head in (chain.row("cb-wd-max"), chain.row("tau"), chain.row("first stage"), chain.row("l2")):
+        waiting: list[Any] = [head]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, Node):
+                if node.stage is EMBEDDINGS:
+                    made = {"features": Artifact("0" * 64, {"config": RECIPE.features.hashed(), "stage": "features"})}
+                    assert node.settled(made).part in ("train", "val")  # type: ignore[attr-defined]
+                waiting.extend(node.inputs.values())
+
+
+GOLDEN = {
+    "dataset": "e2ef4c3c620bbb313ef5fbc3eed91eeda0b2c6d95044d9e8e23062a325b0b6c5",
+    "features": "da249239ecf55cd428881e0caba60ab2058feacd9f8835ae610fb020347ef3f0",
+    "embeddings": "e824b73983e71235880fba392166182a05789628721e354e8158b9ced38b0e9f",
+    "classifier": "b412cf9b843ca7fcd153c62d24d6923022cb3f647e3179066f7828714af3f8b7",
+    "posthoc": "68ad77a8489806f68e10921f09c99c9fe38396730d1f9951eadfb9df5288fc7e",
+    "eval": "131db644c83394eb2689eb7f6e2792560f6971d2ecd79c95aaf7195dc4d93588",
+}
+
+
+def test_golden_keys_do_not_move() -> None:
+    """A key that moves makes every finished artifact of a lab unreachable: bump nothing by accident."""
+    source = {"source": CONTENT["cifar100"]}
+    one, two = (Artifact(c * 64, {}) for c in "ab")
+    keys = {
+        "dataset": key_of(header(DATASET, DatasetConfig(source="cifar100"), source)),
+        "features": key_of(header(FEATURES, FeaturesConfig(precision="fp32"), {"dataset": one})),
+        "embeddings": key_of(header(EMBEDDINGS, embeddings_of("train"), {"dataset": one, "features": two})),
+        "classifier": key_of(header(CLASSIFIER, ClassifierConfig(), {"embeddings": one, "features": two})),
+        "posthoc": key_of(header(POSTHOC, PosthocStageConfig(method="tau", tau=1.9), {"head": one})),
+        "eval": key_of(header(EVAL, EvalConfig(), {"head": one, "embeddings": two})),
+    }
+    assert keys == GOLDEN
+
+
+def test_every_field_of_every_section_moves_its_key() -> None:
+    """Flip each field in turn: all of them can change a number."""
+    changed: dict[str, dict[str, Any]] = {
+        "features": {
+            "network": "resnet32", "epochs": 1, "batch_size": 2, "lr": 1.0, "momentum": 0.5, "weight_decay": 0.0,
+            "loss": "cb", "beta": 0.5, "scheduler": "released", "precision": "bf16", "augment": "none", "pad": 1,
+            "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "seed": 1,
+        },
+        "classifier": {
+            "loss": "ce", "beta": 0.5, "epochs": 1, "batch_size": 1, "lr": 1.0, "momentum": 0.5, "weight_decay": 0.5,
+            "max_norm": None, "constraint": "unit-norm", "init": "fresh", "scheduler": "released", "seed": 1,
+        },
+        "eval": {"on": "val", "many": 1, "few": 1, "flip": True},
+        "dataset": {"source": "digits", "imbalance_factor": 2.0, "profile": "step", "largest": 9, "order": "shuffled",
+                    "val": "none", "seed": 3},
+    }  # fmt: skip
+    one_valued = {"constraint", "select", "mode", "layers", "sampling"}
+    for name, values in changed.items():
+        section = getattr(RECIPE, name)
+        assert set(type(section).model_fields) - one_valued <= set(values), name
+        hashes = [str(section.hashed())] + [str(section.model_copy(update={k: v}).hashed()) for k, v in values.items()]
+        assert len(set(hashes)) == len(hashes), name
+
+
+def test_l2_is_the_same_request_whatever_tau_says() -> None:
+    chain = Chain(RECIPE)
+    one = chain.posthoc(PosthocConfig(method="l2", tau=1.9, of="features"))
+    two = chain.posthoc(PosthocConfig(method="l2", of="features"))
+    assert one.config == two.config
+
+
+def test_a_chain_that_starts_from_an_artifact_does_not_make_it_again() -> None:
+    features = Artifact("a" * 64, {"stage": "features", "config": RECIPE.features.hashed(), "inputs": {}})
+    chain = Chain(RECIPE, {"features": features})
+    assert chain.features() is features
+    node = chain.classifier()
+    assert isinstance(node, Node)
+    assert node.inputs["features"] is features
+
+
+def test_precision_auto_is_settled_before_the_key(tmp_path: Path) -> None:
+    auto = load_recipe("cifar100-ir100")
+    assert auto.features.precision == "auto"
+    assert settle_precision(Store.open(tmp_path / "s"), auto, Runtime()).features.precision in ("bf16", "fp32")
+
+
+def test_precision_auto_takes_what_is_finished_and_says_so(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s")
+    recipe = Recipe.model_validate({"dataset": {"source": "digits"}})
+    best = settle_precision(store, recipe, Runtime()).features.precision
+    other = "fp32" if best == "bf16" else "bf16"
+    source = {"source": CONTENT["digits"]}
+    asked = header(DATASET, recipe.dataset, source)
+    dataset_id = store.publish({"x": [1.0]}, asked)
+    store.write_record(key_of(asked), {"object": dataset_id, **asked})
+    dataset = Artifact(dataset_id, {})
+    for precision in (other, best):
+        made = recipe.with_features(precision=precision)
+        asked = header(FEATURES, made.features, {"dataset": dataset})
+        object_id = store.publish({"x": [2.0]}, asked)
+        store.write_record(key_of(asked), {"object": object_id, **asked})
+        said: list[str] = []
+        assert settle_precision(store, recipe, Runtime(notice=said.append)).features.precision == precision
+        assert bool(said) == (precision == other)
+
+
+def test_roots_are_looked_at_in_the_documented_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "s")
+    asked = header(DATASET, RECIPE.dataset, {"source": CONTENT["cifar100"]})
+    object_id = store.publish({"x": [1.0]}, asked)
+    store.write_record(key_of(asked), {"object": object_id, **asked, "witness": {"location": "/earlier"}})
+    monkeypatch.setenv("WBLTR_DATA", "/data")
+    assert source_roots(store, "cifar100", Path("/given")) == (
+        Path("/given"), Path("/data"), Path("/earlier"), store.root / "downloads",
+    )  # fmt: skip
+    monkeypatch.delenv("WBLTR_DATA")
+    assert source_roots(store, "cifar10", None) == (store.root / "downloads",)
+
+
+def test_posthoc_none_and_tau_without_validation_are_refused() -> None:
+    with pytest.raises(WbltrError, match="none leaves nothing to do"):
+        Chain(RECIPE).posthoc(PosthocConfig())
+    without = RECIPE.model_copy(update={"dataset": RECIPE.dataset.model_copy(update={"val": "none"})})
+    with pytest.raises(WbltrError, match="no validation part"):
+        Chain(without).row("tau")
+
+
+def test_a_sound_stage_of_each_name_can_be_imported() -> None:
+    for stage in STAGES.values():
+        assert callable(stage.function())
+    assert make is not None

@@ -1,0 +1,162 @@
+"""The stages on digits, one thread, fp32: reference computations, then golden numbers per revision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wbltr.functional.adjustments import tau_normalize
+from wbltr.models import empty_network
+from wbltr.pipeline import Runtime
+from wbltr.recipe import ClassifierConfig, EvalConfig, MaxNormConfig
+from wbltr.recipe_file import load_recipe
+from wbltr.stages import EmbeddingsStageConfig, PosthocStageConfig, classifier, dataset, embeddings, features, posthoc
+from wbltr.stages import eval as evaluation
+
+RECIPE = load_recipe("digits-ir50", ["features.epochs=4"])
+RUNTIME = Runtime(threads=1, device="cpu")
+Tensors = Mapping[str, Any]
+
+
+def as_arrays(tensors: Tensors) -> dict[str, np.ndarray[Any, Any]]:
+    """What a stage would be handed after a trip through the store."""
+    return {name: np.asarray(value).copy() for name, value in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensors:
+    return as_arrays(dataset.run(RECIPE.dataset, {}, RUNTIME))
+
+
+@pytest.fixture(scope="module")
+def first(images: Tensors) -> Tensors:
+    return as_arrays(features.run(RECIPE.features, {"dataset": images}, RUNTIME))
+
+
+def embed(part: Any, images: Tensors, first: Tensors, views: int = 2, augment: Any = "none") -> Tensors:
+    config = EmbeddingsStageConfig(
+        part=part, network="small", mean=RECIPE.features.mean, std=RECIPE.features.std, precision="fp32",
+        augment=augment, pad=RECIPE.features.pad if augment != "none" else 0, views=views, seed=0,
+    )  # fmt: skip
+    network = {name: value for name, value in first.items() if name.startswith("network.")}
+    return as_arrays(embeddings.run(config, {"dataset": images, "features": network}, RUNTIME))
+
+
+@pytest.fixture(scope="module")
+def test_part(images: Tensors, first: Tensors) -> Tensors:
+    return embed("test", images, first)
+
+
+def test_embeddings_are_the_networks_in_eval_mode_plain_and_mirrored(
+    images: Tensors, first: Tensors, test_part: Tensors
+) -> None:
+    network = empty_network("small", RECIPE.features.mean, RECIPE.features.std)
+    network.load_state_dict({n.removeprefix("network."): torch.from_numpy(v) for n, v in first.items() if "network." in n})
+    network.eval()
+    pixels = torch.from_numpy(images["test.images"])
+    with torch.inference_mode():
+        plain = torch.cat([network(pixels[i : i + 1]) for i in range(20)])
+        mirrored = torch.cat([network(pixels[i : i + 1].flip(3)) for i in range(20)])
+    np.testing.assert_allclose(test_part["test.embeddings"][0, :20], plain.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(test_part["test.embeddings"][1, :20], mirrored.numpy(), rtol=1e-4, atol=1e-5)
+    assert test_part["test.labels"].tolist() == images["test.labels"].tolist()
+
+
+def test_train_views_differ_and_repeat_with_their_seed(images: Tensors, first: Tensors) -> None:
+    one = embed("train", images, first, views=3, augment="crop")["train.embeddings"]
+    assert one.shape == (3, 305, 64)
+    assert not np.array_equal(one[0], one[1])
+    assert np.array_equal(one, embed("train", images, first, views=3, augment="crop")["train.embeddings"])
+    assert np.array_equal(one[:2], embed("train", images, first, views=2, augment="crop")["train.embeddings"])
+
+
+def evaluate(head: Tensors, part: Tensors, **values: Any) -> Tensors:
+    config = EvalConfig.model_validate({"many": 50, "few": 10, **values})
+    return as_arrays(evaluation.run(config, {"head": head, "embeddings": part}, RUNTIME))
+
+
+def test_eval_equals_the_slow_loop(first: Tensors, test_part: Tensors) -> None:
+    result = evaluate(first, test_part)
+    right = np.zeros(10)
+    for embedding, label in zip(test_part["test.embeddings"][0], test_part["test.labels"], strict=True):
+        logits = [float(w @ embedding + b) for w, b in zip(first["head.weight"], first["head.bias"], strict=True)]
+        right[label] += int(np.argmax(logits)) == label
+    np.testing.assert_allclose(result["accuracy.per_class"], right / 60)
+    assert float(result["accuracy.many"]) == pytest.approx(right[:2].mean() / 60)
+    assert float(result["accuracy.medium"]) == pytest.approx(right[2:6].mean() / 60)
+    assert float(result["accuracy.few"]) == pytest.approx(right[6:].mean() / 60)
+    assert float(result["accuracy.all"]) == pytest.approx(right.mean() / 60)
+    assert result["confusion"].sum() == 600
+
+
+def test_flip_averages_the_two_views_logits(first: Tensors, test_part: Tensors) -> None:
+    views = torch.from_numpy(test_part["test.embeddings"])
+    weight, bias = torch.from_numpy(first["head.weight"]), torch.from_numpy(first["head.bias"])
+    predictions = ((views[0] @ weight.T + bias) + (views[1] @ weight.T + bias)).argmax(1)
+    expected = (predictions == torch.from_numpy(test_part["test.labels"])).double().mean()
+    assert float(evaluate(first, test_part, flip=True)["accuracy.all"]) == pytest.approx(float(expected))
+
+
+def test_an_empty_split_is_nan(first: Tensors, test_part: Tensors) -> None:
+    assert np.isnan(evaluate(first, test_part, many=500, few=0)["accuracy.many"])
+
+
+def test_tau_is_the_best_of_the_sweep_and_the_smallest_of_the_best(images: Tensors, first: Tensors) -> None:
+    part = embed("val", images, first)
+    result = as_arrays(posthoc.run(PosthocStageConfig(method="tau", tau="val"), {"head": first, "embeddings": part}, RUNTIME))
+    assert len(result["sweep.tau"]) == 31
+    best = int(np.argmax(result["sweep.accuracy"]))
+    assert float(result["tau"]) == result["sweep.tau"][best]
+    for number in (0, 10, best):
+        weight = tau_normalize(torch.from_numpy(first["head.weight"]), float(result["sweep.tau"][number])).numpy()
+        predictions = (part["val.embeddings"][0] @ weight.T + first["head.bias"]).argmax(1)
+        per_class = [np.mean(predictions[part["val.labels"] == k] == k) for k in range(10)]
+        assert result["sweep.accuracy"][number] == pytest.approx(np.mean(per_class))
+
+
+def second(images: Tensors, first: Tensors, **values: Any) -> Tensors:
+    config = ClassifierConfig.model_validate({"epochs": 3, "batch_size": 32, **values})
+    part = embed("train", images, first, views=3, augment="crop")
+    return as_arrays(classifier.run(config, {"embeddings": part, "features": first}, RUNTIME))
+
+
+def test_a_second_stage_starts_from_the_first_stages_head_or_fresh(images: Tensors, first: Tensors) -> None:
+    still = second(images, first, lr=1e-12)
+    np.testing.assert_allclose(still["head.weight"], first["head.weight"], rtol=1e-5)
+    fresh = second(images, first, lr=1e-12, init="fresh")
+    assert np.abs(fresh["head.weight"]).max() <= 1 / 8 + 1e-6
+    assert not np.allclose(fresh["head.weight"], first["head.weight"], atol=1e-3)
+
+
+def test_a_relative_radius_lies_between_the_first_stages_norms(images: Tensors, first: Tensors) -> None:
+    norms = np.linalg.norm(first["head.weight"], axis=1)
+    made = second(images, first, max_norm=MaxNormConfig(radius=0.1).model_dump())
+    assert float(made["radius"]) == pytest.approx(norms.min() + 0.1 * (norms.max() - norms.min()), rel=1e-5)
+    assert np.linalg.norm(made["head.weight"], axis=1).max() <= float(made["radius"]) * (1 + 1e-5)
+    assert made["history.at_radius"].shape == (3,)
+
+
+def test_golden_numbers_hold_for_this_revision(images: Tensors, first: Tensors, test_part: Tensors) -> None:
+    """A changed number without a bumped revision fails here: bump it in wbltr/stages/__init__.py, then freeze anew."""
+    made = second(images, first, weight_decay=0.01)
+    found = {
+        "features.loss": first["history.loss"].tolist(),
+        "features.norm": float(np.linalg.norm(first["head.weight"])),
+        "embeddings.mean": float(test_part["test.embeddings"].mean()),
+        "classifier.loss": made["history.loss"].tolist(),
+        "classifier.norm": float(np.linalg.norm(made["head.weight"])),
+    }
+    assert found == {name: pytest.approx(value, rel=1e-4) for name, value in GOLDEN.items()}
+
+
+GOLDEN: dict[str, Any] = {
+    "features.loss": [1.8908470943325855, 1.3611641356202422, 1.0869259861649059, 1.0164341869901439],
+    "features.norm": 2.816999673843384,
+    "embeddings.mean": 0.3137000501155853,
+    "classifier.loss": [0.5683649575124021, 0.5595120551156216, 0.5490061104297638],
+    "classifier.norm": 2.7187612056732178,
+}
