@@ -9,6 +9,7 @@ from wbltr.functional.losses import class_balanced_weights
 from wbltr.functional.projections import max_norm, row_norms, unit_norm
 from wbltr.functional.schedules import cosine
 from wbltr.heads import Heads, Trial, fit_heads
+from wbltr.randomness import generator
 
 V, N, C, D = 3, 157, 6, 8
 COUNTS = torch.tensor([80, 40, 20, 10, 5, 2])
@@ -59,13 +60,11 @@ def test_one_head_equals_the_obvious_loop_with_torchs_sgd(problem: tuple[Tensor,
         layer.bias.copy_(bias)
         if trial.unit_norm:
             layer.weight.copy_(unit_norm(weight))
-        if trial.radius and trial.per == "step":
-            layer.weight.copy_(max_norm(weight, trial.radius))
     optimizer = torch.optim.SGD(layer.parameters(), lr=trial.lr, momentum=0.9, weight_decay=trial.weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
     class_weights = class_balanced_weights(COUNTS, trial.beta).float()
     for epoch in range(4):
-        order = torch.randperm(N, generator=torch.Generator().manual_seed(epoch))
+        order = torch.randperm(N, generator=generator(0, "second stage", epoch))
         for index in torch.split(order, 32):
             logits, y = layer(embeddings[epoch % V][index]), labels[index]
             if trial.loss == "cb-bce":
@@ -101,9 +100,23 @@ def test_constraints_hold_at_the_end(problem: tuple[Tensor, Tensor, Tensor, Tens
 
 def test_the_share_of_classes_at_the_radius_is_recorded_per_epoch(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     heads = fit(problem, [Trial(radius=0.01), Trial(radius=100.0), Trial()])
-    assert heads.at_radius[:, 0].tolist() == [1.0] * 4
+    assert heads.at_radius[1:, 0].tolist() == [1.0] * 3
     assert heads.at_radius[:, 1].tolist() == [0.0] * 4
     assert heads.at_radius[:, 2].isnan().all()
+    assert heads.projected[:, 0].tolist() == [1.0] * 4
+    assert heads.projected[:, 1].tolist() == [0.0] * 4
+    assert heads.projected[:, 2].isnan().all()
+
+
+def test_a_head_that_shrinks_by_itself_is_not_said_to_be_projected(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    largest = float(row_norms(problem[2]).max())
+    heads = fit(problem, [Trial(weight_decay=5.0, radius=largest)])
+    assert heads.projected[-1].tolist() == [0.0]
+
+
+def test_divergence_in_the_last_step_is_seen(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    with pytest.raises(WbltrError, match="diverged in epoch 1 of 1"):
+        fit(problem, [Trial(lr=1e38)], epochs=1)
 
 
 def test_the_starting_head_is_not_changed_and_the_seed_changes_the_result(

@@ -12,6 +12,7 @@ from torch import Tensor
 from wbltr.errors import WbltrError
 from wbltr.functional.losses import Loss, class_balanced_weights, loss_of
 from wbltr.functional.projections import max_norm, row_norms, unit_norm
+from wbltr.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,24 @@ class Heads:
     bias: Tensor  # (T, C)
     loss: Tensor  # (E, T) float64, mean over the epoch
     norms: Tensor  # (E, T, C) row norms at the epoch's end
-    at_radius: Tensor  # (E, T) share of classes on the MaxNorm radius at the epoch's end, NaN without the constraint
+    at_radius: Tensor  # (E, T) float64, share of classes on the MaxNorm radius at the epoch's end, NaN without MaxNorm
+    projected: Tensor  # (E, T) float64, share of classes that MaxNorm moved during the epoch, NaN without
 
 
-def _constrain(weight: Tensor, trials: Sequence[Trial], moment: Literal["step", "epoch"]) -> None:
+def _constrain(weight: Tensor, trials: Sequence[Trial], moment: Literal["step", "epoch"], moved: Tensor) -> None:
+    """Project the rows in place; `moved (T, C)` learns which MaxNorm moved."""
     for number, trial in enumerate(trials):
         if trial.unit_norm and moment == "step":
             weight[number] = unit_norm(weight[number])
         elif trial.radius is not None and trial.per == moment:
+            moved[number] |= row_norms(weight[number]) > trial.radius
             weight[number] = max_norm(weight[number], trial.radius)
 
 
-def _share_at_radius(norms: Tensor, trials: Sequence[Trial]) -> Tensor:
-    """`(T, C)` norms → `(T,)` share of rows within 1e-4 of the radius or beyond."""
-    shares = [
-        float("nan") if trial.radius is None else float((norms[number] >= trial.radius * (1 - 1e-4)).double().mean())
-        for number, trial in enumerate(trials)
-    ]
-    return torch.tensor(shares, dtype=torch.float64)
+def _shares(rows: Tensor, trials: Sequence[Trial]) -> Tensor:
+    """`(T, C)` bool → `(T,)` float64 share of classes, NaN for heads without MaxNorm."""
+    shares = rows.double().mean(1).cpu()
+    return torch.where(torch.tensor([t.radius is not None for t in trials]), shares, float("nan"))
 
 
 def fit_heads(
@@ -72,7 +73,8 @@ def fit_heads(
 ) -> Heads:
     """Fit T heads by SGD with momentum, each with its own loss, learning rate, weight decay and constraint.
 
-    Epoch e learns from view e mod V. Weight decay acts on weights and biases. Constraints are projections of the rows.
+    Epoch e learns from view e mod V. Weight decay acts on weights and biases. Constraints are projections of the rows after
+    each step (or epoch); only a unit-norm head also starts projected.
 
     Args:
         embeddings: `(V, N, D)` float32, V augmented views of N training images.
@@ -97,11 +99,14 @@ def fit_heads(
     decay = torch.tensor([t.weight_decay for t in trials], device=device)
     class_weights = [class_balanced_weights(counts.cpu(), t.beta).float().to(device) for t in trials]
     kinds = {(t.loss, t.beta): [n for n, o in enumerate(trials) if (o.loss, o.beta) == (t.loss, t.beta)] for t in trials}
-    losses, norms, shares = [], [], []
-    _constrain(weights, trials, "step")
+    radii = torch.tensor([float("inf") if t.radius is None else t.radius for t in trials], device=device).unsqueeze(1)
+    losses, norms, at_radius, projected = [], [], [], []
+    for number, trial in enumerate(trials):
+        if trial.unit_norm:
+            weights[number] = unit_norm(weights[number])
     for epoch, factor in enumerate(schedule):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        order = torch.randperm(images, generator=generator).to(device)
+        order = torch.randperm(images, generator=generator(seed, "second stage", epoch)).to(device)
+        moved = torch.zeros(weights.shape[:2], dtype=torch.bool, device=device)
         view = embeddings[epoch % views]
         running = torch.zeros(len(trials), dtype=torch.float64, device=device)
         for first in range(0, images, batch_size):
@@ -125,14 +130,16 @@ def fit_heads(
                     shape = (-1,) + (1,) * (parameter.dim() - 1)
                     velocity.mul_(momentum).add_(gradient + decay.view(shape) * parameter)
                     parameter.sub_((lr * factor).view(shape) * velocity)
-                _constrain(weights, trials, "step")
+                _constrain(weights, trials, "step", moved)
             running += values.double() * len(index)
-        _constrain(weights, trials, "epoch")
+        _constrain(weights, trials, "epoch", moved)
         losses.append((running / images).cpu())
         norms.append(row_norms(weights).cpu())
-        shares.append(_share_at_radius(norms[-1], trials))
-        if not torch.isfinite(losses[-1]).all():
-            worst = int((~torch.isfinite(losses[-1])).nonzero()[0])
+        at_radius.append(_shares(row_norms(weights) >= radii * (1 - 1e-4), trials))
+        projected.append(_shares(moved, trials))
+        finite = torch.isfinite(losses[-1]) & torch.isfinite(norms[-1]).all(1) & torch.isfinite(biases).all(1).cpu()
+        if not finite.all():
+            worst = int((~finite).nonzero()[0])
             raise WbltrError(
                 f"the classifier diverged in epoch {epoch + 1} of {len(schedule)} ({trials[worst]})",
                 "lower classifier.lr or classifier.weight_decay, for example --set classifier.lr=0.001",
@@ -146,7 +153,7 @@ def fit_heads(
                 "lr": float(lr[0]) * factor,
                 "norm_min": float(norms[-1][0].min()),
                 "norm_max": float(norms[-1][0].max()),
-                "at_radius": float(shares[-1][0]),
+                "at_radius": float(at_radius[-1][0]),
             }
         )
-    return Heads(weights, biases, torch.stack(losses), torch.stack(norms), torch.stack(shares))
+    return Heads(weights, biases, *(torch.stack(rows) for rows in (losses, norms, at_radius, projected)))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wbltr.errors import WbltrError
+from wbltr.randomness import generator
 
 DEPTH_OF = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}  # blocks a stage
 
@@ -135,11 +136,11 @@ def empty_network(name: str, mean: Sequence[float], std: Sequence[float]) -> Net
     return network.to(memory_format=torch.channels_last)
 
 
-def initialise(network: Network, generator: torch.Generator) -> None:
+def initialise(network: Network, source: torch.Generator) -> None:
     """Convolutions by He et al. (ICCV 2015), fan-out; batch-norm at 1 and 0; in the order of `modules()`."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=source)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             nn.init.ones_(module.weight)
@@ -149,16 +150,16 @@ def initialise(network: Network, generator: torch.Generator) -> None:
 def new_network(name: str, mean: Sequence[float], std: Sequence[float], seed: int) -> Network:
     """A freshly initialised network; the same seed gives the same bits."""
     network = empty_network(name, mean, std)
-    initialise(network, torch.Generator().manual_seed(seed))
+    initialise(network, generator(seed, "network"))
     return network
 
 
 def new_head(classes: int, embedding_size: int, seed: int) -> tuple[Tensor, Tensor]:
     """A fresh linear head: weight `(C, D)` and bias `(C,)`, both uniform in ±1/√D as torch's linear layer has them."""
-    generator = torch.Generator().manual_seed(seed)
+    source = generator(seed, "head")
     bound = 1 / math.sqrt(embedding_size)
-    weight = torch.empty(classes, embedding_size).uniform_(-bound, bound, generator=generator)
-    return weight, torch.empty(classes).uniform_(-bound, bound, generator=generator)
+    weight = torch.empty(classes, embedding_size).uniform_(-bound, bound, generator=source)
+    return weight, torch.empty(classes).uniform_(-bound, bound, generator=source)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -159,36 +161,57 @@ def look_up(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Art
     return None if record is None else Artifact(record["object"], record)
 
 
+LIBRARIES = ("numpy", "safetensors", "scikit-learn", "torch", "torchvision")
+
+
+def _in_use(package: str) -> bool:
+    return {"scikit-learn": "sklearn"}.get(package, package) in sys.modules
+
+
 def _witness(runtime: Runtime, started: float, seconds: float, resumed_from: int | None) -> dict[str, Any]:
     return {
         "argv": sys.argv[1:],
         "host": platform.node(),
         "machine": platform.machine(),
-        "python": platform.python_version(),
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("wbltr", *LIBRARIES) if _in_use(n)}},
         "pid": os.getpid(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds"),
         "seconds": round(seconds, 3),
         "resumed_from": resumed_from,
         **runtime.witness,
     }
 
 
-def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, dict[str, Any], list[int]]:
+@dataclass
+class _Progress:
+    """What one run of a stage has told so far."""
+
+    last: dict[str, Any] = field(default_factory=dict)  # the last report
+    resumed_from: int | None = None
+    seconds_before: float = 0.0  # spent by the runs that this one goes on from
+    listed: bool = False  # whether metrics.jsonl is this run's
+
+
+def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, _Progress]:
     """The runtime with checkpoints, metrics and the last report bound to one key."""
-    last: dict[str, Any] = {}
-    resumed: list[int] = []
+    progress = _Progress()
+    begun = time.monotonic()
     saved = [time.monotonic(), 0.01]  # when, and how long it took
 
     def report(metrics: Metrics) -> None:
-        last.clear()
-        last.update(metrics)
+        if not progress.listed:
+            store.truncate_metrics(key, lambda _: False)
+            progress.listed = True
+        progress.last = dict(metrics)
         store.append_metrics(key, metrics)
         runtime.report(metrics)
 
     def save(step: int, state: Callable[[], Arrays]) -> None:
-        begun = time.monotonic()
-        store.save_checkpoint(key, step, state(), {"metrics": dict(last), "threads": bound.witness.get("threads")})
-        saved[:] = [time.monotonic(), time.monotonic() - begun]
+        now = time.monotonic()
+        spent = progress.seconds_before + now - begun
+        told = {"metrics": progress.last, "threads": bound.witness.get("threads"), "seconds": spent}
+        store.save_checkpoint(key, step, state(), told)
+        saved[:] = [time.monotonic(), time.monotonic() - now]
 
     def checkpoint(step: int, state: Callable[[], Arrays]) -> None:
         try:
@@ -202,15 +225,15 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, dict[str, 
     def restore() -> tuple[int, dict[str, Any], Mapping[str, Any]] | None:
         found = store.load_checkpoint(key)
         if found is None:
-            store.truncate_metrics(key, lambda row: False)
             return None
-        resumed[:] = [found[0]]
-        last.update(found[2]["metrics"])
-        store.truncate_metrics(key, lambda row: row.get("epoch", 0) <= last.get("epoch", 0))
+        step, _, told = found
+        progress.resumed_from, progress.last, progress.seconds_before = step, dict(told["metrics"]), float(told["seconds"])
+        store.truncate_metrics(key, lambda row: row.get("epoch", 0) <= progress.last.get("epoch", 0))
+        progress.listed = True
         return found
 
     bound = replace(runtime, report=report, checkpoint=checkpoint, restore=restore, witness={})
-    return bound, last, resumed
+    return bound, progress
 
 
 def make(
@@ -251,7 +274,7 @@ def make(
             runtime.begin(stage.name, True)
             return Made(found, True, time.monotonic() - clock)
         runtime.begin(stage.name, False)
-        bound, last, resumed = _bind(store, key, runtime)
+        bound, progress = _bind(store, key, runtime)
         wanted = stage.reads(config)
         handed = {
             name: store.load(given.object_id, wanted.get(name, ()))
@@ -260,20 +283,19 @@ def make(
         }
         tensors = stage.function()(config, handed, bound)
         object_id = store.publish(tensors, asked)
-        resumed_from = resumed[0] if resumed else None
-        seconds = time.monotonic() - clock
+        seconds = progress.seconds_before + time.monotonic() - clock
         record = {
             "schema": 1,
             "key": key,
             "object": object_id,
             **asked,
             "recipe": recipe.model_dump(mode="json") if recipe else None,
-            "metrics": dict(last),
-            "witness": _witness(bound, started, seconds, resumed_from),
+            "metrics": progress.last,
+            "witness": _witness(bound, started, seconds, progress.resumed_from),
         }
         kept = store.write_record(key, record, force=force)
         store.finish(key)
-        return Made(Artifact(kept["object"], kept), False, seconds, resumed_from)
+        return Made(Artifact(kept["object"], kept), False, seconds, progress.resumed_from)
 
 
 def materialize(

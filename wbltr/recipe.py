@@ -18,10 +18,14 @@ Row = Literal[
     "cb", "cb-l2", "cb-wd", "cb-max", "cb-wd-max",
 ]  # fmt: skip
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+# Strict: `true` is not 1, and "3" is not 3.
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+NonNegative = Annotated[float, Field(ge=0, strict=True)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 
 
 class Config(BaseModel):
@@ -48,7 +52,7 @@ class DatasetConfig(Config):
     """Which images, cut to which long tail (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019)."""
 
     source: Literal["cifar100", "cifar10", "digits"]
-    imbalance_factor: Annotated[float, Field(ge=1)] = 100  # images of the largest class / of the smallest
+    imbalance_factor: Annotated[float, Field(ge=1, strict=True)] = 100  # images of the largest class / of the smallest
     profile: Literal["exp", "step"] = "exp"
     largest: Count | None = None  # images of the largest class; null: what every class of the source has
     order: Literal["file", "shuffled"] = "file"  # which images a class keeps: its first, or a seeded choice
@@ -63,19 +67,19 @@ class FeaturesConfig(Config):
         "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "resnet34", "resnet50", "small"
     ] = "resnet34"
     epochs: Count = 200
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[int, Field(ge=2, strict=True)] = 64
     lr: Positive = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Share = 0.9
     weight_decay: NonNegative = 5e-3  # SGD's, on all parameters: twice the λ of eq. 3
     loss: Literal["ce", "cb", "cb-bce"] = "ce"
-    beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999  # of the class-balanced losses
+    beta: Share = 0.9999  # of the class-balanced losses
     constraint: Literal["none"] = "none"
     scheduler: Literal["paper", "released"] = "paper"  # `released` steps before each epoch: the last one has lr 0
     select: Literal["last"] = "last"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     augment: Literal["crop-flip", "crop", "none"] = "crop-flip"
-    pad: Annotated[int, Field(ge=0, le=64)] = 4  # pixels on each side before the crop
-    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
+    pad: Annotated[int, Field(ge=0, le=64, strict=True)] = 4  # pixels on each side before the crop
+    mean: tuple[Number, ...] = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
     std: tuple[Positive, ...] = (0.2023, 0.1994, 0.2010)
     seed: Seed = 0
 
@@ -89,7 +93,7 @@ class FeaturesConfig(Config):
 class EmbeddingsConfig(Config):
     """How many augmented views of each training image the second stage learns from."""
 
-    views: Annotated[int, Field(ge=1, le=1000)] = 10
+    views: Annotated[int, Field(ge=1, le=1000, strict=True)] = 10
     seed: Seed = 0
 
 
@@ -113,11 +117,11 @@ class ClassifierConfig(Config):
     mode: Literal["cached"] = "cached"
     layers: Literal[1] = 1
     loss: Literal["ce", "cb", "cb-bce"] = "cb"
-    beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    beta: Share = 0.9999
     epochs: Count = 10
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Count = 64
     lr: Positive = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Share = 0.9
     weight_decay: NonNegative = 0.0  # weights and biases
     max_norm: MaxNormConfig | None = None
     constraint: Literal["none", "unit-norm"] = "none"  # `unit-norm`: eq. 2 as a projection after each step
@@ -157,7 +161,9 @@ class PosthocConfig(Config):
     """Rows rescaled after training: L2 (w / ‖w‖) or τ-normalisation (w / ‖w‖^τ; Kang et al., ICLR 2020)."""
 
     method: Literal["none", "l2", "tau"] = "none"
-    tau: Annotated[float, Field(ge=-10, le=10)] | Literal["val"] = "val"  # `val`: 0, 0.1 … 3, best on the validation part
+    tau: Annotated[float, Field(ge=-10, le=10, strict=True)] | Literal["val"] = (
+        "val"  # `val`: 0, 0.1 … 3, best on the validation part
+    )
     of: Literal["features", "classifier"] = "classifier"
 
 
@@ -165,8 +171,8 @@ class EvalConfig(Config):
     """Where to measure and what Many, Medium and Few mean: > many, between, < few training images."""
 
     on: Literal["val", "test"] = "test"
-    many: Annotated[int, Field(ge=0)] = 100
-    few: Annotated[int, Field(ge=0)] = 20
+    many: Natural = 100
+    few: Natural = 20
     flip: StrictBool = False  # average the logits of an image and its mirror image
 
     @model_validator(mode="after")

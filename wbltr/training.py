@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def fit(
         restored: a step and what the checkpoint held.
 
     Raises:
-        WbltrError: code "training" when the loss is no longer finite.
+        WbltrError: code "training" when the loss or a weight is no longer finite.
     """
     weight.requires_grad_()
     bias.requires_grad_()
@@ -186,9 +187,11 @@ def fit(
             if number == len(parts) - 1:
                 mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
                 sums.zero_()
-                if not torch.isfinite(torch.tensor(mean_loss)):
+                # The loss of an epoch's last step was taken before that step: look at what it left, too.
+                if not math.isfinite(mean_loss) or not all(bool(torch.isfinite(p).all()) for p in parameters):
                     raise WbltrError(
-                        f"training diverged in epoch {epoch + 1} of {len(lrs)}: the loss is {mean_loss}",
+                        f"training diverged in epoch {epoch + 1} of {len(lrs)}: "
+                        f"the loss is {mean_loss:.3g}, or a weight is no longer finite",
                         "lower features.lr or features.weight_decay, for example --set features.lr=0.001",
                         "training",
                     )

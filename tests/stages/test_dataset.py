@@ -93,6 +93,8 @@ def test_digits_ir50_is_the_set_that_its_recipe_describes() -> None:
     assert tensors["train.images"].max() > 200
     assert json.loads(bytes(tensors["class_names"])) == [str(k) for k in range(10)]
     assert told[0]["canonical"] is True  # type: ignore[index]
+    run(load_recipe("digits-ir50", ["dataset.order=shuffled"]).dataset, {}, Runtime(report=told.append))
+    assert told[1]["canonical"] is False  # type: ignore[index]
 
 
 def test_the_fingerprint_changes_with_pixels_labels_and_order() -> None:

@@ -108,14 +108,15 @@ class Console:
     # Tables
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
-        """A table on stdout: the first column text, the others figures."""
+        """A table on stdout; columns of figures stand to the right."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for place, column in enumerate(columns):
-            table.add_column(Text(column), justify="left" if place == 0 else "right", overflow="fold")
+            figures = all(_is_figure(row[place]) for row in rows)
+            table.add_column(Text(column), justify="right" if figures else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(harmless(cell)) for cell in row))
         console = self._rich(stderr=False)
@@ -208,6 +209,10 @@ class Console:
             with contextlib.suppress(Exception):
                 self._progress.stop()
         self._progress, self._task, self._stage = None, None, ""
+
+
+def _is_figure(cell: str) -> bool:
+    return cell == "n/a" or cell.partition(" ")[0].replace(".", "", 1).isdigit()
 
 
 def _duration(seconds: float) -> str:

@@ -28,19 +28,19 @@ class Draws:
         return Draws(*(t.to(device) for t in (self.order, self.top, self.left, self.flip)))
 
 
-def draw(images: int, augment: Augment, pad: int, *, seed: int, epoch: int) -> Draws:
-    """All random choices of an epoch from one CPU generator seeded (seed, epoch): the same on every device and rank.
+def draw(images: int, augment: Augment, pad: int, source: torch.Generator) -> Draws:
+    """All random choices of an epoch or a view from one CPU generator: the same on every device and rank.
 
     Args:
         images: N.
         augment: which choices are made; the others are drawn all the same and set to the centre or to no flip,
             so that two runs with the same seed see the same order.
         pad: pixels added on each side before the crop; offsets lie in 0 … 2·pad.
+        source: see `wbltr.randomness`.
     """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(images, generator=generator)
-    offsets = torch.randint(0, 2 * pad + 1, (2, images), generator=generator)
-    flip = torch.rand(images, generator=generator) < 0.5
+    order = torch.randperm(images, generator=source)
+    offsets = torch.randint(0, 2 * pad + 1, (2, images), generator=source)
+    flip = torch.rand(images, generator=source) < 0.5
     if augment == "none":
         offsets = torch.full_like(offsets, pad)
     if augment != "crop-flip":

@@ -1,13 +1,14 @@
 """Classifier (second stage): train embeddings and the head to start from → one head.
 
 Gives: `head.weight` float32 `(C, D)`, `head.bias` `(C,)`; `history.loss` float64 `(E,)`, `history.norms` float32 `(E, C)`,
-`history.at_radius` float64 `(E,)` (share of classes on the MaxNorm radius, NaN without); `radius` float64 `()` (NaN without).
+`history.at_radius`, `history.projected` float64 `(E,)` (share of classes on the MaxNorm radius at the epoch's end, and share
+that MaxNorm moved during it; NaN without); `radius` float64 `()` (NaN without).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from wbltr.training import enough_memory, prepare
 def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Fit the last layer again on cached embeddings; see the module's docstring for the tensors."""
     device = prepare(runtime.device, runtime.threads)
-    runtime.witness.update(device=str(device), threads=torch.get_num_threads(), torch=torch.__version__)
+    runtime.witness.update(device=str(device), threads=torch.get_num_threads())
     first_weight = torch.from_numpy(inputs["features"]["head.weight"])
     weight, bias = first_weight, torch.from_numpy(inputs["features"]["head.bias"])
     if config.init == "fresh":
@@ -62,16 +63,24 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
             tick=runtime.tick,
             report=report,
         )
-    if radius is not None and not bool((heads.at_radius > 0).any()):
-        runtime.notice(
-            f"MaxNorm never did anything: every row stayed inside the radius {radius:.4g}"
-            + (f" (weight decay {config.weight_decay:g} keeps them smaller)" if config.weight_decay else "")
-        )
+    if radius is not None:
+        runtime.notice(_what_max_norm_did(heads.projected[:, 0].tolist(), radius))
     return {
         "head.weight": heads.weight[0].cpu(),
         "head.bias": heads.bias[0].cpu(),
         "history.loss": heads.loss[:, 0],
         "history.norms": heads.norms[:, 0],
         "history.at_radius": heads.at_radius[:, 0],
+        "history.projected": heads.projected[:, 0],
         "radius": torch.tensor(float("nan") if radius is None else radius, dtype=torch.float64),
     }
+
+
+def _what_max_norm_did(projected: Sequence[float], radius: float) -> str:
+    """One line on a constraint: whether it ever moved a row, and until when."""
+    moving = [epoch + 1 for epoch, share in enumerate(projected) if share > 0]
+    if not moving:
+        return f"MaxNorm never did anything: every row stayed inside the radius {radius:.4g}"
+    if moving[-1] < len(projected):
+        return f"MaxNorm (radius {radius:.4g}) moved no row after epoch {moving[-1]} of {len(projected)}"
+    return f"MaxNorm (radius {radius:.4g}) moved {100 * projected[-1]:.0f} % of the classes in the last epoch"

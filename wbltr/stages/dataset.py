@@ -27,7 +27,7 @@ VALIDATION_PER_CLASS = 20  # `unused`: images taken of what the long tail left o
 HELD_OUT = 0.1  # `holdout`: share of a class's training images
 MOST_WITHOUT = 0.05  # `unused`: classes that may go without validation images
 
-Picks = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], bool]  # train index, validation index, canonical
+Picks = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], bool]  # train index, validation index, nothing held out
 
 
 def read_source(config: DatasetConfig, runtime: Runtime) -> Source:
@@ -62,7 +62,7 @@ def pick(labels: np.ndarray[Any, Any], classes: int, config: DatasetConfig, wher
 
     Returns:
         Indices of the training and of the validation images, each by class and then in the order of choice;
-        whether the training part is the benchmark's own.
+        whether the training part stayed whole.
 
     Raises:
         WbltrError: code "recipe" when a class has fewer images than the profile asks for.
@@ -115,7 +115,8 @@ def run(config: DatasetConfig, _: Mapping[str, Any], runtime: Runtime) -> dict[s
     """Cut the long tail; see the module's docstring for the tensors."""
     source = read_source(config, runtime)
     classes = len(source.class_names)
-    train, val, canonical = pick(source.train_labels, classes, config, config.source)
+    train, val, whole = pick(source.train_labels, classes, config, config.source)
+    canonical = whole and config.order == "file"
     images, labels = source.train_images[train], source.train_labels[train]
     counts = np.bincount(labels, minlength=classes).astype(np.int64)
     mark = fingerprint(images, labels)

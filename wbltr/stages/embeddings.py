@@ -15,6 +15,7 @@ from torch import Tensor
 from wbltr.data.augment import crop_and_flip, draw, padded
 from wbltr.models import empty_network
 from wbltr.pipeline import Runtime
+from wbltr.randomness import generator
 from wbltr.stages import EmbeddingsStageConfig
 from wbltr.training import autocast, enough_memory, prepare
 
@@ -24,7 +25,7 @@ BATCH = 500  # images; part of the revision, since kernels may differ by batch s
 def run(config: EmbeddingsStageConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Run every view of every image through the network once."""
     device = prepare(runtime.device, runtime.threads)
-    runtime.witness.update(device=str(device), threads=torch.get_num_threads(), torch=torch.__version__)
+    runtime.witness.update(device=str(device), threads=torch.get_num_threads())
     network = empty_network(config.network, config.mean, config.std)
     network.load_state_dict({n.removeprefix("network."): torch.from_numpy(v) for n, v in inputs["features"].items()})
     network.to(device).eval()
@@ -33,8 +34,7 @@ def run(config: EmbeddingsStageConfig, inputs: Mapping[str, Any], runtime: Runti
     embeddings = torch.empty(config.views, len(images), network.embedding_size)
     with torch.inference_mode(), enough_memory("try --device cpu"):
         for view in range(config.views):
-            # Training draws epochs 0, 1, …; views count down, so that no view repeats a crop of the training.
-            draws = draw(len(images), config.augment, config.pad, seed=config.seed, epoch=-1 - view).to(device)
+            draws = draw(len(images), config.augment, config.pad, generator(config.seed, "view", view)).to(device)
             for first in range(0, len(images), BATCH):
                 runtime.tick(view * len(images) + first, config.views * len(images))
                 index = torch.arange(first, min(first + BATCH, len(images)), device=device)

@@ -18,6 +18,7 @@ from wbltr.functional.losses import class_balanced_weights, loss_of
 from wbltr.functional.schedules import cosine
 from wbltr.models import new_head, new_network
 from wbltr.pipeline import Runtime
+from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
 from wbltr.training import Take, enough_memory, fit, prepare
 
@@ -27,7 +28,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     saved = runtime.restore()
     # Other bits come from another number of threads, so a resumed run keeps the one it began with.
     device = prepare(runtime.device, runtime.threads or (saved[2].get("threads") if saved else None))
-    runtime.witness.update(device=str(device), threads=torch.get_num_threads(), torch=torch.__version__)
+    runtime.witness.update(device=str(device), threads=torch.get_num_threads())
     images = torch.from_numpy(inputs["dataset"]["train.images"])
     if images.shape[1] != len(config.mean):
         raise WbltrError(
@@ -40,10 +41,10 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     counts = torch.from_numpy(inputs["dataset"]["class_counts"])
     weights = class_balanced_weights(counts, config.beta).float().to(device)
     network = new_network(config.network, config.mean, config.std, config.seed).to(device)
-    weight, bias = (t.to(device) for t in new_head(len(counts), network.embedding_size, config.seed + 1))
+    weight, bias = (t.to(device) for t in new_head(len(counts), network.embedding_size, config.seed))
 
     def source(epoch: int) -> tuple[Tensor, Take]:
-        draws = draw(len(images), config.augment, config.pad, seed=config.seed, epoch=epoch).to(device)
+        draws = draw(len(images), config.augment, config.pad, generator(config.seed, "epoch", epoch)).to(device)
         return draws.order, lambda index: (crop_and_flip(images, config.pad, index, draws), labels[index])
 
     lrs = cosine(config.lr, config.epochs, config.scheduler)

@@ -39,6 +39,9 @@ def run(config: PosthocStageConfig, inputs: Mapping[str, Any], runtime: Runtime)
         labels = torch.from_numpy(inputs["embeddings"]["val.labels"])
         if not len(labels):
             raise WbltrError("τ cannot be chosen: the validation part is empty", "give it: --tau 1.0", "missing")
+        without = len(weight) - len(labels.unique())
+        if without:
+            runtime.notice(f"τ: {without} of {len(weight)} classes have no validation images and are left out of the mean")
         accuracy = sweep(weight, bias, torch.from_numpy(inputs["embeddings"]["val.embeddings"][0]), labels)
         tau = SWEEP[int(accuracy.argmax())]
     else:
