@@ -53,7 +53,7 @@ def test_kill_9_at_random_moments_and_a_rerun_end_in_the_undisturbed_object(
         again = run(folder, *TRAIN, "--json")
         assert again.returncode == 0, again.stderr
         assert json.loads(again.stdout)["artifact"] == expected
-        assert "1 objects" not in run(folder, "store", "verify").stderr
+        assert run(folder, "store", "verify").returncode == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])

@@ -144,7 +144,7 @@ def test_force_runs_again_and_keeps_the_record(store: Store, log: str) -> None:
 
 
 def test_a_plan_says_what_would_run_and_runs_nothing(store: Store, log: str) -> None:
-    assert [(name, found is not None) for name, found in planned(store, toy.chain(log))] == [
+    assert [(node.stage.name, found is not None) for node, found in planned(store, toy.chain(log))] == [
         ("numbers", False),
         ("squares", False),
         ("total", False),

@@ -7,14 +7,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wbltr.errors import Stopped
+from wbltr.errors import Stopped, WbltrError
 from wbltr.recipe import Config, Recipe
 from wbltr.store import Store, key_of
 
@@ -131,6 +131,7 @@ class Node:
     stage: Stage
     config: Config | Callable[[Mapping[str, Artifact]], Config]
     inputs: Mapping[str, Node | Artifact | str] = field(default_factory=dict)  # a str is a digest of outside content
+    expected: str = ""  # the object id that it must come to, where something finished already stands on it
 
     def settled(self, inputs: Mapping[str, Artifact | str]) -> Config:
         """The config, now that what the node stands on exists."""
@@ -150,7 +151,7 @@ def artifact(store: Store, object_id: str) -> Artifact:
     own = store.header(object_id)
     key = store.key_of_object(object_id)
     record = store.record(key)
-    if record is None or record["object"] != object_id:
+    if record is None or record["object"] != object_id or not _whole(record):
         record = {k: own[k] for k in ("stage", "revision", "config", "inputs")} | {"key": key, "object": object_id}
     return Artifact(object_id, record)
 
@@ -158,7 +159,19 @@ def artifact(store: Store, object_id: str) -> Artifact:
 def look_up(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> Artifact | None:
     """The finished artifact of this request, if the store has it."""
     record = store.record(key_of(header(stage, config, inputs)))
-    return None if record is None else Artifact(record["object"], record)
+    return None if record is None or not _whole(record) else Artifact(record["object"], record)
+
+
+def _whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record says what an artifact needs; one written by other hands may not."""
+    return isinstance(record.get("stage"), str) and all(isinstance(record.get(name), dict) for name in ("config", "inputs"))
+
+
+def artifacts(store: Store) -> Iterator[Artifact]:
+    """Every finished artifact of the store, by key."""
+    for _, record in store.records():
+        if _whole(record):
+            yield Artifact(record["object"], record)
 
 
 LIBRARIES = ("numpy", "safetensors", "scikit-learn", "torch", "torchvision")
@@ -294,6 +307,8 @@ def make(
             "witness": _witness(bound, started, seconds, progress.resumed_from),
         }
         kept = store.write_record(key, record, force=force)
+        if not _whole(kept):
+            kept = store.write_record(key, record, force=True)
         store.finish(key)
         return Made(Artifact(kept["object"], kept), False, seconds, progress.resumed_from)
 
@@ -336,6 +351,13 @@ def materialize(
                 raise
             runtime.notice(f"{failure.message}; making it again")
             continue
+        if node.expected and made.artifact.object_id != node.expected:
+            raise WbltrError(
+                f"the {node.stage.name} {node.expected[:12]} that this stands on is gone, and making it again gave "
+                f"{made.artifact.object_id[:12]}",
+                "train again from there, or name a store that has it: --store DIR",
+                "missing",
+            )
         done(made)
         return made
     raise AssertionError("unreachable")
@@ -353,20 +375,18 @@ def load_made(store: Store, made_again: Callable[[], Made]) -> tuple[Made, dict[
         return made, store.load(made.artifact.object_id)
 
 
-def planned(store: Store, node: Node) -> list[tuple[str, Artifact | None]]:
-    """What `materialize` would go through: stage names with the finished artifact, or None for what would run."""
-    steps: list[tuple[str, Artifact | None]] = []
+def planned(store: Store, node: Node) -> list[tuple[Node, Artifact | None]]:
+    """What `materialize` would go through, inputs first: nodes with the finished artifact, or None for what would run."""
+    steps: list[tuple[Node, Artifact | None]] = []
     inputs: dict[str, Artifact | str] = {}
     for name, given in node.inputs.items():
         if isinstance(given, Node):
             below = planned(store, given)
-            steps += [step for step in below if step not in steps]
+            steps += [step for step in below if all(step[0] is not earlier for earlier, _ in steps)]
             if below[-1][1] is not None:
                 inputs[name] = below[-1][1]
         else:
             inputs[name] = given
-    found = None
-    if len(inputs) == len(node.inputs):
-        config = node.settled(inputs)
-        found = look_up(store, node.stage, config, inputs)
-    return [*steps, (node.stage.name, found)]
+    ready = len(inputs) == len(node.inputs)
+    found = look_up(store, node.stage, node.settled(inputs), inputs) if ready else None
+    return [*steps, (node, found)]

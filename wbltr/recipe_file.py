@@ -258,16 +258,22 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     value, where = _load_file(path, ())
     over = _overrides(settings, where)
     value.setdefault("name", path.stem)
-    if any(section in over for section in ("dataset", "features", "embeddings", "classifier", "posthoc", "eval")):
-        value.pop("claim", None)
-    return _validate(_merge(value, over), where)
+    return _validate(_changed(value, over), where)
 
 
 def revise_recipe(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """A recipe read back from a record, with overrides laid on it; raises as `load_recipe` does."""
     where: Where = {}
     over = _overrides(settings, where)
-    return _validate(_merge(recipe.model_dump(mode="json"), over), where)
+    return _validate(_changed(recipe.model_dump(mode="json"), over), where)
+
+
+def _changed(value: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides laid on a recipe; one of a section takes its claim away, which was measured without it."""
+    merged = _merge(value, over)
+    if set(over) & {"dataset", "features", "embeddings", "classifier", "posthoc", "eval"} and "claim" not in over:
+        merged.pop("claim", None)
+    return merged
 
 
 def recipe_from_record(value: Any) -> Recipe | None:

@@ -37,8 +37,8 @@ def prepare(device: str, threads: int | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise WbltrError(f"--device {device}: {str(error).splitlines()[0]}", "try --device cpu", "usage") from None
     return chosen
 

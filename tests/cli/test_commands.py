@@ -91,7 +91,7 @@ def test_from_names_the_head_to_measure(copied: Wbltr) -> None:
 def test_from_a_file_of_the_store_of_somebody_else(copied: Wbltr, finished: Path, tmp_path: Path) -> None:
     features = copied("train-features", "--recipe", "digits-ir50", *SHORT, "-q").out.strip()
     path = next((finished / ".wbltr" / "objects").rglob(f"{features}.safetensors"))
-    said = copied("posthoc", "l2", "--from", path, "--recipe", "digits-ir50", "--store", tmp_path / "other")
+    said = copied("posthoc", "l2", "--from", path, "--recipe", "digits-ir50", *SHORT, "--store", tmp_path / "other")
     assert said.code == 0, said.err
 
 
@@ -133,8 +133,147 @@ def test_force_computes_again_to_the_same_object(copied: Wbltr) -> None:
 def test_an_override_of_what_is_already_settled_is_refused(copied: Wbltr) -> None:
     said = copied("eval", "--set", "features.epochs=9")
     assert said.code == 2
-    assert "starts from a finished features artifact" in said.err
+    assert "eval starts from the artifact" in said.err
+    assert "which is finished and has its own" in said.err
     assert "--recipe" in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "--seed", "3"],
+        ["posthoc", "l2", "--seed", "3"],
+        ["eval", "--set", "posthoc.tau=3"],
+        ["posthoc", "tau", "--tau", "1", "--set", "posthoc.tau=2"],
+        ["posthoc", "l2", "--set", "posthoc.method=tau"],
+        ["train-classifier", "--set", "dataset.seed=3"],
+    ],
+    ids=" ".join,
+)
+def test_what_would_change_nothing_is_refused_not_dropped(copied: Wbltr, arguments: list[str]) -> None:
+    said = copied(*arguments)
+    assert said.code == 2, said.out
+    assert arguments[-1].partition("=")[0] in said.err or "--seed" in said.err
+
+
+def test_seed_of_a_classifier_changes_its_head_and_its_record_stays_true(copied: Wbltr) -> None:
+    zero, three = (copied("train-classifier", "--seed", seed, "--json").document for seed in (0, 3))
+    assert zero["artifact"] != three["artifact"]
+    recipe = copied("store", "show", three["artifact"], "--json").document["record"]["recipe"]
+    assert (recipe["features"]["seed"], recipe["classifier"]["seed"]) == (0, 3)
+
+
+def test_a_recipe_that_contradicts_the_artifact_is_refused(copied: Wbltr) -> None:
+    said = copied("eval", "--from", "latest/features", "--recipe", "cifar100-ir100")
+    assert said.code == 2
+    assert "dataset section is not the one" in said.err
+
+
+def test_a_head_whose_network_is_gone_is_never_measured_on_another(copied: Wbltr, tmp_path: Path) -> None:
+    head = copied("train-classifier", "-q").out.strip()
+    path = next(Path(".wbltr/objects").rglob(f"{head}.safetensors"))
+    other = ("--store", tmp_path / "other")
+    said = copied("eval", "--from", path, "--recipe", "digits-ir50", *SHORT, "--seed", "5", *other)
+    assert said.code == 3, said.out
+    assert "not in this store" in said.err
+
+
+def test_features_that_were_lost_are_made_again_only_to_the_same_object(copied: Wbltr) -> None:
+    before = copied("eval", "--json").document
+    features = next(s["artifact"] for s in copied("run", "--recipe", "digits-ir50", *SHORT, "--json").document["stages"]
+                    if s["stage"] == "features")  # fmt: skip
+    for object_id in (features, before["artifact"], before["inputs"]["embeddings"]):
+        next(Path(".wbltr/objects").rglob(f"{object_id}.safetensors")).unlink()
+    again = copied("eval", "--threads", "1", "--json").document
+    assert again["accuracy"] == before["accuracy"]
+
+
+def test_tau_of_a_classifier_says_what_it_was_adjusted_from(copied: Wbltr) -> None:
+    assert copied("posthoc", "tau", "--tau", "0.5", "--from", "latest/classifier").code == 0
+    said = copied("eval")
+    assert "+ CB & WD & MaxNorm, + τ-norm (τ = 0.5)" in said.out
+    record = copied("store", "show", "latest/posthoc", "--json").document["record"]
+    assert record["recipe"]["posthoc"]["of"] == "classifier"
+
+
+def test_the_last_row_is_latest_head_whatever_its_stage(copied: Wbltr) -> None:
+    rows = ("--set", "rows=[cb-wd-max, first stage]")
+    document = copied("run", "--recipe", "digits-ir50", *SHORT, *rows, "--json").document
+    assert copied("eval", "--json").document["accuracy"] == document["rows"]["first stage"]
+
+
+@pytest.mark.parametrize("name", ["beef", "latest/features", "../up", "a b/ c", ""])
+def test_a_bad_name_is_refused_before_the_work(copied: Wbltr, name: str) -> None:
+    before = sorted(Path(".wbltr/objects").rglob("*"))
+    said = copied("posthoc", "tau", "--tau", "0.321", "--name", name)
+    if name:
+        assert said.code == 2, said.out
+        assert sorted(Path(".wbltr/objects").rglob("*")) == before
+
+
+def test_a_dry_run_lists_each_step_once_and_forced_ones_as_to_be_run(wbltr: Wbltr) -> None:
+    steps = wbltr("run", "--recipe", "digits-ir50", "--dry-run", "--json").document["steps"]
+    names = [step["stage"] for step in steps]
+    assert {name: names.count(name) for name in set(names)} == {
+        "dataset": 1, "features": 1, "embeddings": 3, "posthoc": 2, "classifier": 1, "eval": 4,
+    }  # fmt: skip
+    assert not any(step["cached"] for step in steps)
+
+
+def test_a_forced_dry_run_says_that_everything_would_run(copied: Wbltr) -> None:
+    steps = copied("run", "--recipe", "digits-ir50", *SHORT, "--force", "-n", "--json").document["steps"]
+    assert len(steps) == 12
+    assert not any(step["cached"] for step in steps)
+
+
+def test_run_force_computes_the_whole_chain_once_to_the_same_objects(copied: Wbltr) -> None:
+    before = copied("run", "--recipe", "digits-ir50", *SHORT, "--json").document["stages"]
+    again = copied("run", "--recipe", "digits-ir50", *SHORT, "--force", "--json").document["stages"]
+    assert [s["artifact"] for s in again] == [s["artifact"] for s in before]
+    assert not any(s["cached"] for s in again)
+    metrics = list(Path(".wbltr/runs").rglob("metrics.jsonl"))
+    assert max(len(path.read_text().splitlines()) for path in metrics) == 3
+
+
+def test_a_moved_folder_keeps_its_latest(copied: Wbltr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path.cwd().rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert copied("eval").code == 0
+
+
+def test_a_record_names_every_version_that_made_it(copied: Wbltr) -> None:
+    for ref, packages in (("latest/features", {"wbltr", "torch", "numpy"}), ("latest/dataset", {"wbltr", "scikit-learn"})):
+        witness = copied("store", "show", ref, "--json").document["record"]["witness"]
+        assert packages <= set(witness["versions"]), ref
+
+
+def test_a_record_by_other_hands_is_passed_over(copied: Wbltr) -> None:
+    path = next(Path(".wbltr/records").rglob("*.json"))
+    record = json.loads(path.read_text())
+    path.chmod(0o644)
+    path.write_text(json.dumps({"key": record["key"], "object": record["object"]}))
+    assert len(copied("store", "ls", "--json").document["artifacts"]) == 11
+    assert copied("run", "--recipe", "digits-ir50", *SHORT).code == 0
+
+
+def test_a_reader_that_goes_away_is_no_failure(finished: Path) -> None:
+    command = f"{sys.executable} -m wbltr.cli.app store ls | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=finished, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_device_on_stdout_is_a_disk_error(finished: Path) -> None:
+    command = f"{sys.executable} -m wbltr.cli.app eval --json > /dev/full"
+    done = subprocess.run(["bash", "-c", command], cwd=finished, capture_output=True, text=True, check=False)
+    assert done.returncode == 6, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["posthoc"], ["store"]])
+def test_a_group_without_a_command_shows_its_help(wbltr: Wbltr, arguments: list[str]) -> None:
+    said = wbltr(*arguments)
+    assert said.code == 2
+    assert "Usage: wbltr" in said.out + said.err
+    assert "error:" not in said.err
 
 
 def test_train_classifier_takes_its_own_overrides(copied: Wbltr) -> None:

@@ -45,7 +45,7 @@ def objects(folder: Path) -> list[Path]:
         (["run", "--recipe", "digits-ir50", "--set", "dataset.val=none", *SHORT], 2, ["no validation part", "--tau"]),
         (["posthoc", "l2"], 3, ["nothing to start from", "wbltr train-features --recipe digits-ir50"]),
         (["posthoc", "tau", "--tau", "1.9"], 3, ["nothing to start from"]),
-        (["eval"], 3, ["nothing to start from: no latest/head"]),
+        (["eval"], 3, ["nothing to start from", "no store here"]),
         (["train-classifier"], 3, ["nothing to start from"]),
         (["train-features"], 3, ["nothing to start from", "--recipe"]),
         (["eval", "--from", "abcd1234"], 3, ["abcd1234"]),
@@ -56,6 +56,10 @@ def objects(folder: Path) -> list[Path]:
         (["posthoc", "tau", "--tau", "nan", "--recipe", "digits-ir50"], 2, ["posthoc.tau"]),
         (["embed", "--part", "tests", "--recipe", "digits-ir50"], 2, ["no part 'tests'", "Did you mean 'test'?"]),
         (["run", "--recipe", "cifar100-ir100", "--root", "."], 3, ["cifar", "--root"]),
+        (["eval", "--from", "~nobody-here", "--recipe", "digits-ir50"], 3, ["~nobody-here"]),
+        (["eval", "--from", "x" * 5000, "--recipe", "digits-ir50"], 3, ["no such ref"]),
+        (["eval", "--store", "~nobody-here/x"], 2, ["~nobody-here"]),
+        (["run", "--recipe", "digits-ir50", "--device", "meta"], 2, ["--device meta"]),
         (["store", "ls"], 3, ["no store"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
@@ -63,6 +67,12 @@ def objects(folder: Path) -> list[Path]:
 def test_bad_input_gets_one_line_and_its_exit_code(wbltr: Wbltr, arguments: list[str], code: int, words: list[str]) -> None:
     one_clear_line(wbltr(*arguments), code, *words)
     assert [p for p in objects(Path()) if p.stat().st_size > 1_000_000] == []
+
+
+def test_a_mistyped_recipe_makes_no_store(wbltr: Wbltr) -> None:
+    for arguments in (["run", "--recipe", "digit"], ["eval"], ["posthoc", "l2"], ["run"], ["store", "ls"]):
+        assert wbltr(*arguments).code in (2, 3)
+        assert not Path(".wbltr").exists(), arguments
 
 
 def test_with_json_a_failure_is_a_document_on_stdout(wbltr: Wbltr) -> None:
@@ -80,8 +90,8 @@ def test_with_json_a_failure_is_a_document_on_stdout(wbltr: Wbltr) -> None:
 
 
 def test_an_artifact_of_another_stage_is_refused_by_name(copied: Wbltr) -> None:
-    one_clear_line(copied("eval", "--from", "latest/dataset"), 2, "this is a dataset artifact", "features")
-    one_clear_line(copied("train-classifier", "--from", "latest/eval"), 2, "this is a eval artifact")
+    one_clear_line(copied("eval", "--from", "latest/dataset"), 2, "this is an artifact of dataset", "features")
+    one_clear_line(copied("train-classifier", "--from", "latest/eval"), 2, "this is an artifact of eval")
 
 
 def test_a_truncated_artifact_is_refused_kept_and_made_again(copied: Wbltr) -> None:

@@ -22,6 +22,7 @@ from wbltr.stages import (
     STAGES,
     Chain,
     EmbeddingsStageConfig,
+    Lineage,
     PosthocStageConfig,
     settle_precision,
     source_roots,
@@ -44,7 +45,7 @@ def every_config() -> list[tuple[str, Any]]:
         ("features", RECIPE.features),
         *[("embeddings", embeddings_of(part)) for part in get_args(Part)],
         ("classifier", ClassifierConfig()),
-        *[("posthoc", PosthocStageConfig(method="tau", tau=tau)) for tau in (1.0, "val")],  # type: ignore[arg-type]
+        *[("posthoc", PosthocStageConfig(method="tau", tau=tau)) for tau in (1.0, "val")],
         *[("eval", EvalConfig(on=on)) for on in ("val", "test")],
     ]
 
@@ -134,8 +135,8 @@ def test_l2_is_the_same_request_whatever_tau_says() -> None:
 
 def test_a_chain_that_starts_from_an_artifact_does_not_make_it_again() -> None:
     features = Artifact("a" * 64, {"stage": "features", "config": RECIPE.features.hashed(), "inputs": {}})
-    chain = Chain(RECIPE, {"features": features})
-    assert chain.features() is features
+    chain = Chain(RECIPE, Lineage({"features": features}))
+    assert chain.features is features
     node = chain.classifier()
     assert isinstance(node, Node)
     assert node.inputs["features"] is features

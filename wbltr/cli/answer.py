@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,6 @@ REQUESTED: list[int] = []  # signals received; a list, since a handler can only 
 def answer(command: str, request: Request, work: Callable[[], None]) -> None:
     """Run a command's work; the one place where an exception becomes a line and an exit code."""
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
-    REQUESTED.clear()
-    before = {number: signal.signal(number, _on_signal) for number in _signals()}
     try:
         work()
     except WbltrError as error:
@@ -38,17 +37,37 @@ def answer(command: str, request: Request, work: Callable[[], None]) -> None:
         raise typer.Exit(130) from None
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nothing is lost and nobody is left to tell.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         raise typer.Exit(0) from None
     except Exception as error:
         if request.debug:
             console.traceback()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+            _drop_stdout()
+            console.json = False
+            console.failure(command, WbltrError(f"cannot write: {error.strerror}", "free some space", "disk"))
+            raise typer.Exit(6) from None
         hint = "this is a bug in wbltr; run it again with --debug and report what it shows"
         console.failure(command, WbltrError(f"{type(error).__name__}: {error}", hint, "bug"))
         raise typer.Exit(1) from None
     finally:
         console.end()
+
+
+def _drop_stdout() -> None:
+    """What is still buffered for stdout goes nowhere, instead of failing again at exit."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """While work runs that can be resumed, a signal asks for a stop instead of killing; the second Ctrl-C leaves at once."""
+    REQUESTED.clear()
+    before = {number: signal.signal(number, _on_signal) for number in _signals()}
+    try:
+        yield
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -59,7 +78,9 @@ def _signals() -> list[int]:
 
 def _on_signal(number: int, _: FrameType | None) -> None:
     if REQUESTED and number == signal.SIGINT:
-        os._exit(130)  # asked twice
+        with suppress(OSError):
+            os.write(2, b"\x1b[?25h" if os.isatty(2) else b"")  # the cursor that a progress bar hid
+        os._exit(130)
     if not REQUESTED:
         with suppress(OSError):
             os.write(

@@ -244,6 +244,8 @@ def main() -> None:
     except typer.TyperException as error:
         from wbltr.errors import WbltrError
 
+        if not str(error) and not getattr(error, "message", ""):
+            sys.exit(2)  # a group without a command: typer has shown the help
         words = [word for word in arguments if not word.startswith("-")]
         command = " ".join(words[:2] if words[:1] and words[0] in ("posthoc", "recipe", "store") else words[:1]) or "wbltr"
         context = getattr(error, "ctx", None)

@@ -121,9 +121,12 @@ class Console:
             table.add_row(*(Text(harmless(cell)) for cell in row))
         console = self._rich(stderr=False)
         console.soft_wrap = False
-        console.print(table, end="")
-        if caption:
-            console.print(Text("\n".join(harmless(line) for line in caption.splitlines())))
+        # Through print(), not rich: a reader of the pipe that goes away is no failure.
+        with console.capture() as text:
+            console.print(table, end="")
+            if caption:
+                console.print(Text("\n".join(harmless(line) for line in caption.splitlines())))
+        print(text.get(), end="", flush=True)
 
     # Progress
 

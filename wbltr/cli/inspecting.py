@@ -64,19 +64,21 @@ def _store(request: Request) -> Any:
 
 def store_ls(request: Request) -> None:
     """Every artifact."""
+    from wbltr.pipeline import artifacts
+
     store = _store(request)
     names: dict[str, list[str]] = {}
     for name, object_id in store.refs().items():
         names.setdefault(object_id, []).append(name)
     listed = []
-    for _, record in store.records():
-        object_id = record["object"]
+    for made in artifacts(store):
+        object_id, record = made.object_id, made.record
         witness = record.get("witness", {})
         listed.append(
             {
                 "artifact": object_id,
-                "key": record["key"],
-                "stage": record["stage"],
+                "key": made.key,
+                "stage": made.stage,
                 "bytes": store.size(object_id),
                 "recipe": (record.get("recipe") or {}).get("name"),
                 "started": witness.get("started", ""),

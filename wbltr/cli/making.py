@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, get_args
 
 from wbltr.cli.console import number
 from wbltr.cli.options import Request
-from wbltr.cli.session import Session
+from wbltr.cli.session import Session, Verb
 from wbltr.errors import WbltrError, closest
-from wbltr.pipeline import load_made
-from wbltr.recipe import Part, PosthocConfig
+from wbltr.recipe import Part
 from wbltr.report.results import SPLITS, eval_document
 from wbltr.report.words import caption, label
 from wbltr.stages import CARRY_A_HEAD
 
+AFTER_FEATURES = ("name", "embeddings", "classifier", "posthoc", "eval", "rows")
+RUN = Verb("run")
+MAKE_DATASET = Verb("make-dataset")
+TRAIN_FEATURES = Verb(
+    "train-features",
+    "latest/dataset",
+    ("dataset",),
+    ("features", *AFTER_FEATURES),
+    "wbltr make-dataset --recipe digits-ir50, or give --recipe here",
+)
+EMBED = Verb("embed", "latest/features", ("features",), ("name", "embeddings"))
+TRAIN_CLASSIFIER = Verb("train-classifier", "latest/features", ("features",), AFTER_FEATURES)
+EVAL = Verb("eval", "latest/head", CARRY_A_HEAD, ("name", "eval"))
+
 
 def run(request: Request) -> None:
     """The whole chain of a recipe and the rows of its table."""
-    session = Session("run", request)
+    session = Session(RUN, request)
     nodes = {row: session.chain.evaluation(session.chain.row(row)) for row in session.recipe.rows}
     if request.dry_run:
         session.plan(list(nodes.values()))
         return
     results: dict[str, dict[str, Any]] = {}
     for row, node in nodes.items():
-        made, tensors = load_made(session.store, functools.partial(session.make, node))
+        made, tensors = session.load(node)
         results[row] = eval_document(tensors, made.artifact.config)
     last = list(results)[-1]
+    session.point_latest(session.head_of(made), made.cached)
     session.name_result(made)
     session.notes(results[last])
     if request.json:
@@ -35,24 +48,24 @@ def run(request: Request) -> None:
         session.console.document(session.document(made, results[last] | told))
         return
     columns = ("", "all", *SPLITS)
-    lines = [(label(row), *(number(result["accuracy"][c]) for c in columns[1:])) for row, result in results.items()]
-    session.console.table(columns, lines, caption(session.recipe, made.artifact.config, tensors, last))
+    loss = session.recipe.classifier.loss
+    lines = [(label(row, loss), *(number(result["accuracy"][c]) for c in columns[1:])) for row, result in results.items()]
+    session.console.table(columns, lines, caption(session.recipe, made.artifact.config, tensors, label(last, loss)))
     session.console.notice("next: wbltr posthoc tau --tau 1.5, then wbltr eval; another set: wbltr recipe list")
 
 
 def make_dataset(request: Request) -> None:
     """Cut a known set to a long tail."""
-    session = Session("make-dataset", request)
-    made = session.deliver(session.chain.dataset(), "wbltr train-features")
+    session = Session(MAKE_DATASET, request)
+    made = session.deliver(session.chain.dataset, "wbltr train-features")
     if made is not None and not made.artifact.record.get("metrics", {}).get("canonical", True):
-        session.console.notice("validation images were taken from the training part: not the benchmark's canonical set")
+        session.console.notice("shuffled, or validation held out of the training part: not the benchmark's canonical set")
 
 
 def train_features(request: Request) -> None:
     """The first stage."""
-    hint = "wbltr make-dataset --recipe digits-ir50, or give --recipe"
-    session = Session("train-features", request, default="latest/dataset", accepts=("dataset",), make_first=hint)
-    session.deliver(session.chain.features(), "wbltr posthoc tau --tau 1.9, or wbltr train-classifier, then wbltr eval")
+    session = Session(TRAIN_FEATURES, request)
+    session.deliver(session.chain.features, "wbltr posthoc tau --tau 1.9, or wbltr train-classifier, then wbltr eval")
 
 
 def embed(request: Request, part: str) -> None:
@@ -60,45 +73,39 @@ def embed(request: Request, part: str) -> None:
     parts: tuple[Part, ...] = get_args(Part)
     if part not in parts:
         raise WbltrError(f"--part: no part '{part}'.{closest(part, list(parts))}", f"one of {', '.join(parts)}", "usage")
-    session = Session("embed", request, default="latest/features", accepts=("features",), make_first=_MAKE_FEATURES)
+    session = Session(EMBED, request)
     session.deliver(session.chain.embeddings(next(p for p in parts if p == part)))
-
-
-_MAKE_FEATURES = "wbltr train-features --recipe digits-ir50"
 
 
 def train_classifier(request: Request) -> None:
     """The second stage."""
-    session = Session("train-classifier", request, default="latest/features", accepts=("features",), make_first=_MAKE_FEATURES)
+    session = Session(TRAIN_CLASSIFIER, request)
     session.deliver(session.chain.classifier(), "wbltr eval --splits many,medium,few")
 
 
 def posthoc(request: Request, method: str, tau: str) -> None:
-    """Rescale the rows of a head."""
-    overrides = (f"posthoc.method={method}", f"posthoc.tau={tau}", "posthoc.of=features")
-    session = Session(
-        f"posthoc {method}",
-        request,
-        default="latest/features",
-        accepts=CARRY_A_HEAD,
-        overrides=overrides,
-        make_first=_MAKE_FEATURES,
-    )
-    section: PosthocConfig = session.recipe.posthoc
-    node = session.chain.posthoc(section, session.start if section.of == "features" else None)
-    session.deliver(node, "wbltr eval --splits many,medium,few")
+    """Rescale the rows of a head: of what --from names, else of the first stage unless posthoc.of says otherwise."""
+    for text in request.set:
+        if text.partition("=")[0].strip() in ("posthoc", "posthoc.method", "posthoc.tau"):
+            raise WbltrError(f"--set {text}: the command itself says so", "use wbltr posthoc tau --tau NUMBER", "usage")
+    verb = Verb(f"posthoc {method}", "latest/features", CARRY_A_HEAD, ("name", "posthoc", "eval"))
+    session = Session(verb, request, (f"posthoc.method={method}", f"posthoc.tau={tau}", "posthoc.of=features"))
+    start = session.start
+    if start is not None and start.stage == "features" and session.recipe.posthoc.of == "classifier":
+        start = None
+    session.deliver(session.chain.posthoc(session.recipe.posthoc, start), "wbltr eval --splits many,medium,few")
 
 
 def evaluate(request: Request, splits: str) -> None:
     """Measure a head."""
     chosen = _splits(splits)
-    session = Session("eval", request, default="latest/head", accepts=CARRY_A_HEAD, make_first=_MAKE_FEATURES)
+    session = Session(EVAL, request)
     head = session.start if session.start is not None else session.chain.head()
     node = session.chain.evaluation(head)
     if request.dry_run:
         session.plan([node])
         return
-    made, tensors = load_made(session.store, functools.partial(session.make, node))
+    made, tensors = session.load(node)
     session.name_result(made)
     result = eval_document(tensors, made.artifact.config, chosen)
     session.notes(result)
@@ -106,8 +113,9 @@ def evaluate(request: Request, splits: str) -> None:
         session.console.document(session.document(made, result))
         return
     columns = ("", "all", *chosen)
-    row = (session.head_name(made), *(number(result["accuracy"][c]) for c in columns[1:]))
-    session.console.table(columns, [row], caption(session.recipe, made.artifact.config, tensors))
+    name = session.head_name(session.head_of(made))
+    row = (name, *(number(result["accuracy"][c]) for c in columns[1:]))
+    session.console.table(columns, [row], caption(session.recipe, made.artifact.config, tensors, name))
 
 
 def _splits(text: str) -> tuple[str, ...]:

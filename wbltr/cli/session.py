@@ -5,62 +5,66 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from wbltr.cli.answer import stop_requested
-from wbltr.cli.console import Console, age
+from wbltr.cli.answer import stop_requested, stoppable
+from wbltr.cli.console import Console
 from wbltr.cli.options import Request
+from wbltr.cli.start import described, overlaid, refuse_unread, starting_artifact
 from wbltr.errors import WbltrError
-from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, materialize, planned
+from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, load_made, materialize, planned
 from wbltr.recipe import Recipe
-from wbltr.recipe_file import load_recipe, recipe_from_record, recipe_names, revise_recipe
+from wbltr.recipe_file import load_recipe, revise_recipe
 from wbltr.report.words import head_words, words
-from wbltr.stages import CARRY_A_HEAD, Chain, lineage, settle_precision, source_roots
-from wbltr.store import Store
+from wbltr.stages import CARRY_A_HEAD, Chain, Lineage, lineage, settle_precision, source_roots
 
 
-@contextmanager
-def _latest_may_stay(cached: bool) -> Iterator[None]:
-    """A cached result from a read-only store is still a result: there, `latest` stays where it was."""
-    try:
-        yield
-    except WbltrError as error:
-        if not cached or error.code != "disk":
-            raise
+@dataclass(frozen=True)
+class Verb:
+    """What a making command takes.
+
+    Attributes:
+        name: as typed.
+        default: the ref that stands in where neither --recipe nor --from is given; empty: --recipe is needed.
+        accepts: stages that may be started from.
+        reads: recipe sections that can still be overridden when it starts from an artifact.
+        make_first: what to type when there is nothing to start from.
+    """
+
+    name: str
+    default: str = ""
+    accepts: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    make_first: str = "wbltr train-features --recipe digits-ir50"
 
 
 class Session:
-    """What a making command works with: console, store, runtime, and the recipe with the artifact it starts from.
+    """One making command: console, store, runtime, and the recipe with the artifact it starts from.
 
     Args:
-        command: its name, as typed.
+        verb: the command.
         request: the common options.
-        default: the ref that stands in where neither --recipe nor --from is given; None where there is none.
-        accepts: stages that may be started from.
         overrides: fields that the command itself sets, below what the user sets.
     """
 
-    def __init__(
-        self,
-        command: str,
-        request: Request,
-        *,
-        default: str | None = None,
-        accepts: tuple[str, ...] = (),
-        overrides: tuple[str, ...] = (),
-        make_first: str = "wbltr run --recipe digits-ir50",
-    ) -> None:
-        self.command = command
+    def __init__(self, verb: Verb, request: Request, overrides: tuple[str, ...] = ()) -> None:
+        self.verb = verb
         self.request = request
         self.console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
-        self.store = Store.open(request.store)
         self.made: list[Made] = []
-        self.forced: set[str] = set()
-        self.start = self._start(default, accepts, make_first)
-        recipe = self._recipe(overrides)
-        known = lineage(self.store, self.start) if self.start is not None else {}
-        self._refuse_fixed(known)
+        self._forced: set[str] = set()
+        settings = [*overrides, *self._seeds(), *request.set]
+        # A mistyped recipe makes no store, and a command that needs an earlier artifact does not either.
+        recipe = load_recipe(request.recipe, settings) if request.recipe is not None else None
+        self.start, self.store = starting_artifact(verb, request, self.console)
+        line = Lineage() if self.start is None else lineage(self.store, self.start)
+        if self.start is not None:
+            if recipe is None:
+                refuse_unread(verb, request, line)
+                recipe = revise_recipe(described(self.start, line, self.console), settings)
+            recipe = overlaid(recipe, line, given=request.recipe is not None)
+        assert recipe is not None, "starting_artifact refuses a command with neither"
         self.runtime = Runtime(
             device=request.device,
             threads=request.threads,
@@ -72,64 +76,29 @@ class Session:
             transfer=self.console.transfer,
             begin=self.console.begin,
         )
-        self.recipe = recipe if "features" in known else settle_precision(self.store, recipe, self.runtime)
-        self.chain = Chain(self.recipe, known)
-
-    def _start(self, default: str | None, accepts: tuple[str, ...], make_first: str) -> Artifact | None:
-        """The artifact that --from names, or the latest one that fits, announced."""
-        asked = self.request.start
-        if asked == "-":
-            asked = sys.stdin.readline().strip()
-        if asked is not None:
-            path = Path(asked).expanduser()
-            object_id = self.store.adopt(path) if "\0" not in asked and path.is_file() else self.store.resolve(asked)
-            found = artifact(self.store, object_id)
-            if found.stage not in accepts:
-                raise WbltrError(
-                    f"--from {asked}: {self.command} starts from {' or '.join(accepts)}, this is a {found.stage} artifact",
-                    "list what there is: wbltr store ls",
-                    "usage",
-                )
-            return found
-        if default is None or self.request.recipe is not None:
-            return None
-        latest = self.store.ref(default)
-        if latest is None or not self.store.has(latest):
-            raise WbltrError(
-                f"nothing to start from: no {default} in {self.store.root}", f"make it first: {make_first}", "missing"
-            )
-        found = artifact(self.store, latest)
-        name = (found.record.get("recipe") or {}).get("name", "no recipe")
-        seconds = self.store.ref_age(default) or 0.0
-        self.console.notice(f"using {found.stage} {latest[:12]} ({name}, {age(seconds)}); another: --from ID")
-        return found
-
-    def _recipe(self, overrides: tuple[str, ...]) -> Recipe:
-        """--recipe, or the recipe of the artifact to start from, or the defaults; then overrides."""
-        settings = [*overrides, *self._seeds(), *self.request.set]
-        if self.request.recipe is not None:
-            return load_recipe(self.request.recipe, settings)
-        recorded = recipe_from_record(self.start.record.get("recipe")) if self.start is not None else None
-        if recorded is not None:
-            return revise_recipe(recorded, settings)
-        hint = f"recipes: {', '.join(recipe_names())}"
-        raise WbltrError(f"{self.command} needs --recipe NAME", hint, "usage")
+        self.recipe: Recipe = recipe if "features" in line.known else settle_precision(self.store, recipe, self.runtime)
+        self.chain = Chain(self.recipe, line)
+        if request.name:
+            self._check_name(request.name)
 
     def _seeds(self) -> list[str]:
-        seed = self.request.seed
-        return [] if seed is None else [f"features.seed={seed}", f"classifier.seed={seed}"]
-
-    def _refuse_fixed(self, known: Mapping[str, Any]) -> None:
-        """A section that the starting artifact has settled cannot be overridden without saying so."""
-        fixed = sorted(
-            {text.partition(".")[0] for text in self.request.set} & set(known) & {"dataset", "features", "classifier"}
-        )
-        if fixed:
+        """--seed for the sections that it may set: all with a recipe, else those that the verb reads."""
+        if self.request.seed is None:
+            return []
+        sections = [s for s in ("features", "classifier") if self.request.recipe is not None or s in self.verb.reads]
+        if not sections:
             raise WbltrError(
-                f"--set {fixed[0]}.…: {self.command} starts from a finished {fixed[0]} artifact, which has its own",
-                "to make another, name the recipe: --recipe NAME",
+                f"--seed: {self.verb.name} trains nothing, so a seed would change nothing",
+                "name the recipe to train again: --recipe NAME",
                 "usage",
             )
+        return [f"{section}.seed={self.request.seed}" for section in sections]
+
+    def _check_name(self, name: str) -> None:
+        """Refuse a name before the work, not after it."""
+        if name.split("/")[0] == "latest":
+            raise WbltrError(f"--name {name}: names under latest/ are set by wbltr", "choose another: --name mine", "usage")
+        self.store.check_ref(name)
 
     def _tick(self, done: int, total: int) -> None:
         if (stop := stop_requested()) is not None:
@@ -147,35 +116,46 @@ class Session:
             return made
         if "torch" not in sys.modules and any(found is None for _, found in planned(self.store, node)):
             self.console.notice("starting torch …")
-        return materialize(
-            self.store, node, self.runtime, self.recipe, force=self._again, force_inputs=self.command == "run", done=self._done
-        )
+        whole = self.verb.name == "run"
+        with stoppable():
+            return materialize(
+                self.store, node, self.runtime, self.recipe, force=self._again, force_inputs=whole, done=self._done
+            )
+
+    def load(self, node: Node) -> tuple[Made, dict[str, Any]]:
+        """Make a node and read its tensors."""
+        return load_made(self.store, lambda: self.make(node))
 
     def _again(self, key: str) -> bool:
         """--force: every key once a command; `run` forces the whole chain, other commands what they are named after."""
-        if not self.request.force or key in self.forced:
+        if not self.request.force or key in self._forced:
             return False
-        self.forced.add(key)
+        self._forced.add(key)
         return True
 
     def _done(self, made: Made) -> None:
         """Tell of an artifact once a command, and let `latest` mean it."""
         found = made.artifact
-        if any(found.object_id == earlier.artifact.object_id for earlier in self.made):
-            return
-        self.made.append(made)
-        told = words(found.stage, found.record.get("metrics", {}))
-        self.console.made(found.stage, found.object_id, made.cached, made.seconds, made.resumed_from, told)
-        with _latest_may_stay(made.cached):
+        if all(found.object_id != earlier.artifact.object_id for earlier in self.made):
+            self.made.append(made)
+            told = words(found.stage, found.record.get("metrics", {}))
+            self.console.made(found.stage, found.object_id, made.cached, made.seconds, made.resumed_from, told)
+            self.point_latest(found, made.cached)
+
+    def point_latest(self, found: Artifact, cached: bool) -> None:
+        """Let `latest/<stage>`, and `latest/head` where it has one, mean this artifact."""
+        with _latest_may_stay(cached):
             self.store.set_ref(f"latest/{found.stage}", found.object_id)
             if found.stage in CARRY_A_HEAD:
                 self.store.set_ref("latest/head", found.object_id)
+
+    # Telling
 
     def document(self, made: Made, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON document of one made artifact."""
         return {
             "schema": 1,
-            "command": self.command,
+            "command": self.verb.name,
             "stage": made.artifact.stage,
             "key": made.artifact.key,
             "artifact": made.artifact.object_id,
@@ -187,10 +167,17 @@ class Session:
             **(extra or {}),
         }
 
-    def head_name(self, made: Made) -> str:
-        """What an eval artifact measured, in words."""
-        head = artifact(self.store, made.artifact.inputs["head"])
-        return head_words(head.stage, head.config, head.record.get("metrics", {}))
+    def head_of(self, made: Made) -> Artifact:
+        """The head that an eval artifact measured."""
+        return artifact(self.store, made.artifact.inputs["head"])
+
+    def head_name(self, head: Artifact) -> str:
+        """A head in words, with what it was adjusted from: `+ CB & WD, + τ-norm (τ = 0.5)`."""
+        name = head_words(head.stage, head.config, head.record.get("metrics", {}))
+        below = head.inputs.get("head", "")
+        if below and self.store.has(below) and (earlier := artifact(self.store, below)).stage != "features":
+            return f"{self.head_name(earlier)}, {name}"
+        return name
 
     def notes(self, result: Mapping[str, Any]) -> None:
         """What a reader must know about a result."""
@@ -221,16 +208,30 @@ class Session:
         return made
 
     def plan(self, nodes: Sequence[Node | Artifact]) -> None:
-        """--dry-run: what would run."""
-        steps: dict[tuple[str, str], bool] = {}
+        """--dry-run: each step once, in order, finished or to be run."""
+        steps: dict[int, tuple[Node, Artifact | None]] = {}
         for node in nodes:
-            for stage, found in [] if isinstance(node, Artifact) else planned(self.store, node):
-                steps.setdefault((stage, found.object_id[:12] if found else "-"), found is not None)
+            for step in [] if isinstance(node, Artifact) else planned(self.store, node):
+                steps.setdefault(id(step[0]), step)
+        listed = []
+        for node, found in steps.values():
+            forced = self.request.force and (self.verb.name == "run" or any(node is last for last in nodes))
+            cached = found is not None and not forced
+            listed.append({"stage": node.stage.name, "artifact": found and found.object_id, "cached": cached})
         if self.request.json:
-            listed = [{"stage": stage, "artifact": None if i == "-" else i, "cached": c} for (stage, i), c in steps.items()]
-            self.console.document({"schema": 1, "command": self.command, "dry_run": True, "steps": listed})
+            self.console.document({"schema": 1, "command": self.verb.name, "dry_run": True, "steps": listed})
             return
-        rows = [(stage, object_id, "finished" if cached else "would run") for (stage, object_id), cached in steps.items()]
+        rows = [(str(s["stage"]), str(s["artifact"] or "")[:12], "finished" if s["cached"] else "would run") for s in listed]
         claim = self.recipe.claim
         minutes = f"the recipe took {claim.minutes:g} minutes on {claim.hardware}" if claim and claim.minutes else ""
         self.console.table(("stage", "artifact", ""), rows, minutes)
+
+
+@contextmanager
+def _latest_may_stay(cached: bool) -> Iterator[None]:
+    """A cached result from a read-only store is still a result: there, `latest` stays where it was."""
+    try:
+        yield
+    except WbltrError as error:
+        if not cached or error.code != "disk":
+            raise

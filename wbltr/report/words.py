@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wbltr.report.results import accuracies, against_claim, split_sizes
+from wbltr.report.results import SPLITS, accuracies, against_claim
 
 ABBREVIATIONS = {"ce": "CE", "cb": "CB", "cb-bce": "CB (BCE)", "wd": "WD", "max": "MaxNorm", "l2": "L2"}
 
 
-def label(row: str) -> str:
-    """A row's name as the paper's Table 1 has it."""
+def label(row: str, loss: str = "cb") -> str:
+    """A row's name as the paper's Table 1 has it; `loss` is the recipe's class-balanced one."""
     match row:
         case "first stage":
             return row
@@ -19,7 +19,8 @@ def label(row: str) -> str:
             return "+ L2"
         case "tau":
             return "+ τ-norm"
-    return "+ " + " & ".join(ABBREVIATIONS[part] for part in row.split("-"))
+    first, *parts = row.split("-")
+    return "+ " + " & ".join(ABBREVIATIONS[part] for part in (loss if first == "cb" and loss != "ce" else first, *parts))
 
 
 def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -29,22 +30,22 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
     if stage == "posthoc":
         return "+ L2" if config["method"] == "l2" else f"+ τ-norm (τ = {metrics.get('tau', config['tau'])})"
     parts = [ABBREVIATIONS[config["loss"]]]
-    parts += ["WD"] if config["weight_decay"] else []
     parts += ["L2"] if config["constraint"] == "unit-norm" else []
+    parts += ["WD"] if config["weight_decay"] else []
     parts += ["MaxNorm"] if config["max_norm"] else []
     return "+ " + " & ".join(parts)
 
 
-def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], row: str = "") -> str:
+def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], head: str) -> str:
     """What stands under a table: the images, the splits, the selection, and the recipe's claim.
 
     Args:
         recipe: the resolved recipe.
         config: the eval section.
         tensors: of the eval artifact.
-        row: the row that the claim is compared with.
+        head: the head in words; the claim is told where it is of the same.
     """
-    sizes = split_sizes(tensors, config)
+    sizes = {name: int(tensors[f"classes.{name}"]) for name in SPLITS}
     many, few = config["many"], config["few"]
     lines = [
         f"{recipe.name}, {config['on']} part, {int(tensors['images']):,} images; per cent, mean over classes",
@@ -54,7 +55,7 @@ def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], 
         f"last epoch, flip averaging {'on' if config['flip'] else 'off'}",
     ]
     claim = recipe.claim
-    if claim is not None and claim.row == row and claim.on == config["on"]:
+    if claim is not None and claim.on == config["on"] and label(claim.row, recipe.classifier.loss) == head:
         lines.append(against_claim(accuracies(tensors), claim.model_dump()))
     return "\n".join(line for line in lines if line)
 
@@ -70,9 +71,8 @@ def words(stage: str, metrics: Mapping[str, Any]) -> str:
                     f"fingerprint {metrics['fingerprint']}"
                 )
             case "features":
-                return (
-                    f"{metrics['epochs']} epochs, loss {metrics['loss']:.3f}, training accuracy {100 * metrics['accuracy']:.1f}"
-                )
+                figures = f"loss {metrics['loss']:.3f}, training accuracy {100 * metrics['accuracy']:.1f}"
+                return f"{metrics['epochs']} epochs, {metrics['parameters'] / 1e6:.2f} M parameters, {figures}"
             case "embeddings":
                 size = f"{metrics['views']} views of {metrics['images']:,} images, {metrics['dimensions']} dimensions"
                 return f"{metrics['part']}: {size}"

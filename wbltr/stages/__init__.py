@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
-from wbltr.pipeline import Artifact, Node, Runtime, Stage, artifact, look_up
+from wbltr.pipeline import Artifact, Node, Runtime, Stage, artifact, artifacts, look_up
 from wbltr.recipe import (
     ClassifierConfig,
     Config,
@@ -73,42 +74,79 @@ STAGES = {stage.name: stage for stage in (DATASET, FEATURES, EMBEDDINGS, CLASSIF
 CARRY_A_HEAD = ("features", "classifier", "posthoc")
 
 
-def lineage(store: Store, start: Artifact) -> dict[str, Artifact]:
-    """`start` and what it was made from that the store still has, by stage name; the nearest of each stage."""
-    found: dict[str, Artifact] = {}
+@dataclass(frozen=True)
+class Lineage:
+    """An artifact and what it was made from.
+
+    Attributes:
+        known: by stage name, what the store has; the nearest of each stage, the artifact itself first.
+        lost: by stage name, ids of inputs that the store no longer has.
+    """
+
+    known: Mapping[str, Artifact] = field(default_factory=dict)
+    lost: Mapping[str, str] = field(default_factory=dict)
+
+
+def lineage(store: Store, start: Artifact) -> Lineage:
+    """What `start` was made from.
+
+    Raises:
+        WbltrError: code "missing" when the head that it was adjusted from is gone, and with it the way to its network.
+    """
+    known: dict[str, Artifact] = {}
+    lost: dict[str, str] = {}
     waiting = [start]
     while waiting:
         here = waiting.pop(0)
-        if here.stage in found:
+        if here.stage in known:
             continue
-        found[here.stage] = here
-        for object_id in here.inputs.values():
+        known[here.stage] = here
+        for name, object_id in here.inputs.items():
             if store.has(object_id):
                 waiting.append(artifact(store, object_id))
-    return found
+            elif name == "head":
+                raise WbltrError(
+                    f"{start.stage} {start.object_id[:12]}: the head {object_id[:12]} that it was adjusted from is not in "
+                    "this store, so its network is unknown",
+                    "name a store that has it: --store DIR",
+                    "missing",
+                )
+            elif name in STAGES:
+                lost.setdefault(name, object_id)
+    return Lineage(known, {name: object_id for name, object_id in lost.items() if name not in known})
 
 
-@dataclass(frozen=True)
 class Chain:
-    """A recipe as nodes. Where it starts from an artifact, that artifact's own lineage stands in for the recipe's."""
+    """A recipe as nodes. Where it starts from an artifact, that artifact's own lineage stands in for the recipe's.
 
-    recipe: Recipe
-    known: Mapping[str, Artifact] = field(default_factory=dict)
+    Args:
+        recipe: resolved; its sections agree with what is known.
+        line: what it starts from.
+    """
 
+    def __init__(self, recipe: Recipe, line: Lineage | None = None) -> None:
+        self.recipe = recipe
+        self.line = line or Lineage()
+        self._embeddings: dict[Part, Node] = {}
+
+    @cached_property
     def dataset(self) -> Node | Artifact:
         """Images and labels."""
         section = self.recipe.dataset
-        return self.known.get("dataset") or Node(DATASET, section, {"source": CONTENT[section.source]})
+        source = {"source": CONTENT[section.source]}
+        return self.line.known.get("dataset") or Node(DATASET, section, source, self.line.lost.get("dataset", ""))
 
+    @cached_property
     def features(self) -> Node | Artifact:
         """The first stage."""
-        return self.known.get("features") or Node(FEATURES, self.recipe.features, {"dataset": self.dataset()})
+        known = self.line.known.get("features")
+        return known or Node(FEATURES, self.recipe.features, {"dataset": self.dataset}, self.line.lost.get("features", ""))
 
     def embeddings(self, part: Part) -> Node:
         """One part through the first stage's network."""
 
         def config(made: Mapping[str, Artifact]) -> Config:
-            network = FeaturesConfig.model_validate(made["features"].config)
+            network = FeaturesConfig.model_validate(dict(made["features"].config))
             train = part == "train"
             return EmbeddingsStageConfig(
                 part=part,
@@ -122,21 +160,23 @@ class Chain:
                 seed=self.recipe.embeddings.seed if train else 0,
             )
 
-        return Node(EMBEDDINGS, config, {"dataset": self.dataset(), "features": self.features()})
+        if part not in self._embeddings:
+            self._embeddings[part] = Node(EMBEDDINGS, config, {"dataset": self.dataset, "features": self.features})
+        return self._embeddings[part]
 
     def classifier(self, section: ClassifierConfig | None = None) -> Node | Artifact:
         """The second stage; without a section the recipe's own, or the one the chain starts from."""
-        if section is None and "classifier" in self.known:
-            return self.known["classifier"]
+        if section is None and "classifier" in self.line.known:
+            return self.line.known["classifier"]
         section = section or self.recipe.classifier
-        return Node(CLASSIFIER, section, {"embeddings": self.embeddings("train"), "features": self.features()})
+        return Node(CLASSIFIER, section, {"embeddings": self.embeddings("train"), "features": self.features})
 
     def posthoc(self, section: PosthocConfig, head: Node | Artifact | None = None) -> Node:
         """An adjusted head, of `head` or of what the section names."""
         if section.method == "none":
             raise WbltrError("posthoc.method: none leaves nothing to do", "use --set posthoc.method=tau", "recipe")
         config = PosthocStageConfig(method=section.method, tau=section.tau if section.method == "tau" else 1.0)
-        below = head or (self.features() if section.of == "features" else self.classifier())
+        below = head or (self.features if section.of == "features" else self.classifier())
         if config.tau != "val":
             return Node(POSTHOC, config, {"head": below})
         if self.recipe.dataset.val == "none":
@@ -148,13 +188,13 @@ class Chain:
         section = self.recipe.posthoc
         if section.method != "none":
             return self.posthoc(section)
-        return self.features() if section.of == "features" else self.classifier()
+        return self.features if section.of == "features" else self.classifier()
 
     def row(self, name: Row) -> Node | Artifact:
         """The head of one row of the paper's Table 1."""
         match name:
             case "first stage":
-                return self.features()
+                return self.features
             case "l2" | "tau":
                 return self.posthoc(PosthocConfig(method=name, tau=self.recipe.posthoc.tau, of="features"))
             case _:
@@ -191,8 +231,8 @@ def source_roots(store: Store, source: str, root: Path | None) -> tuple[Path, ..
     roots = [root] if root else []
     if os.environ.get("WBLTR_DATA"):
         roots.append(Path(os.environ["WBLTR_DATA"]))
-    for _, record in store.records():
-        place = record.get("witness", {}).get("location")
-        if record["stage"] == "dataset" and record["config"]["source"] == source and place:
+    for made in artifacts(store):
+        place = made.record.get("witness", {}).get("location")
+        if made.stage == "dataset" and made.config.get("source") == source and place:
             roots.append(Path(place))
     return (*dict.fromkeys(roots), store.root / "downloads")

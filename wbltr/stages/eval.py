@@ -2,7 +2,7 @@
 
 Gives: `accuracy.all`, `accuracy.many`, `accuracy.medium`, `accuracy.few`, `accuracy.top5`, `macro_f1` float64 `()`;
 `accuracy.per_class` float64 `(C,)`; `confusion` int64 `(C, C)`; `norms` float32 `(C,)`; `class_counts` int64 `(C,)`;
-`class_names`; `images` int64 `()`.
+`classes.many`, `classes.medium`, `classes.few` int64 `()` (how many classes); `class_names`; `images` int64 `()`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ def run(config: EvalConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict
     per_class = metrics.class_accuracy(confusion)
     top5 = metrics.top_k_correct(logits, labels, 5)
     top5_per_class = torch.bincount(labels[top5], minlength=len(weight)).double() / confusion.sum(1).double()
+    sizes = {}
     results = {"accuracy.all": metrics.mean_accuracy(per_class)}
     for name, mask in metrics.split_masks(counts, config.many, config.few).items():
         results[f"accuracy.{name}"] = metrics.mean_accuracy(per_class, mask)
+        sizes[f"classes.{name}"] = mask.sum()
     results["accuracy.top5"] = metrics.mean_accuracy(top5_per_class)
     results["macro_f1"] = metrics.macro_f1(confusion)
     runtime.report({n: float(v) for n, v in results.items() if not v.isnan()})
     return {
         **results,
+        **sizes,
         "accuracy.per_class": per_class,
         "confusion": confusion,
         "norms": row_norms(weight),

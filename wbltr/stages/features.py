@@ -16,7 +16,7 @@ from wbltr.data.augment import crop_and_flip, draw, padded
 from wbltr.errors import WbltrError
 from wbltr.functional.losses import class_balanced_weights, loss_of
 from wbltr.functional.schedules import cosine
-from wbltr.models import new_head, new_network
+from wbltr.models import new_head, new_network, parameter_count
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
@@ -47,6 +47,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
         draws = draw(len(images), config.augment, config.pad, generator(config.seed, "epoch", epoch)).to(device)
         return draws.order, lambda index: (crop_and_flip(images, config.pad, index, draws), labels[index])
 
+    parameters = parameter_count(network) + weight.numel() + bias.numel()
     lrs = cosine(config.lr, config.epochs, config.scheduler)
     restored = {name: torch.from_numpy(value) for name, value in saved[1].items()} if saved else {}
     with enough_memory("use a smaller features.batch_size or network"):
@@ -63,7 +64,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
             precision=config.precision,
             device=device,
             tick=runtime.tick,
-            report=runtime.report,
+            report=lambda metrics: runtime.report({**metrics, "parameters": parameters}),
             checkpoint=lambda step, state: runtime.checkpoint(step, lambda: _on_cpu(state())),
             restored=(saved[0], restored) if saved else None,
         )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import WbltrError
-from wbltr.functional.adjustments import tau_normalize
+from wbltr.functional.adjustments import l2_normalize, tau_normalize
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.pipeline import Runtime
 from wbltr.stages import PosthocStageConfig
@@ -39,7 +39,7 @@ def run(config: PosthocStageConfig, inputs: Mapping[str, Any], runtime: Runtime)
         labels = torch.from_numpy(inputs["embeddings"]["val.labels"])
         if not len(labels):
             raise WbltrError("τ cannot be chosen: the validation part is empty", "give it: --tau 1.0", "missing")
-        without = len(weight) - len(labels.unique())
+        without = len(weight) - len(torch.unique(labels))
         if without:
             runtime.notice(f"τ: {without} of {len(weight)} classes have no validation images and are left out of the mean")
         accuracy = sweep(weight, bias, torch.from_numpy(inputs["embeddings"]["val.embeddings"][0]), labels)
@@ -48,7 +48,7 @@ def run(config: PosthocStageConfig, inputs: Mapping[str, Any], runtime: Runtime)
         tau = config.tau
     runtime.report({"tau": tau} | ({"val_accuracy": float(accuracy.max())} if len(accuracy) else {}))
     return {
-        "head.weight": tau_normalize(weight, tau),
+        "head.weight": l2_normalize(weight) if config.method == "l2" else tau_normalize(weight, tau),
         "head.bias": bias,
         "tau": torch.tensor(tau, dtype=torch.float64),
         "sweep.tau": torch.tensor(SWEEP if len(accuracy) else [], dtype=torch.float64),

@@ -44,6 +44,10 @@ class Refs(Records):
             raise WbltrError(f"ref '{name}': it and another ref would need the same path", "choose another name", "usage")
         self.put(path, f"{object_id}\n".encode(), replace=True)
 
+    def check_ref(self, name: str) -> None:
+        """Refuse a name that cannot be a ref, before any work is done for it; raises as `set_ref` does."""
+        self._ref_path(name)
+
     def ref(self, name: str) -> str | None:
         """The object id that `name` means; None when it was never set or its file is garbled. The object may be gone."""
         path = self._ref_path(name)

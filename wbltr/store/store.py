@@ -47,7 +47,10 @@ class Store(Refs, Checkpoints):
             raise WbltrError("the working directory was removed", "change to another directory", "missing") from None
         nearest = next((parent / FOLDER for parent in (here, *here.parents) if (parent / FOLDER).is_dir()), here / FOLDER)
         named = os.environ.get("WBLTR_STORE")
-        root = (folder or (Path(named).expanduser() if named else nearest)).resolve()
+        try:
+            root = (folder or (Path(named) if named else nearest)).expanduser().resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise WbltrError(f"{folder or named}: cannot be a store: {error}", "name a folder: --store DIR", "usage") from None
         own = root == nearest.resolve()
         store = cls(root, "own" if own else hashlib.sha256(os.fsencode(here.resolve())).hexdigest()[:16])
         store._check_format(create)

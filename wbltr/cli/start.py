@@ -1,0 +1,134 @@
+"""Where a command starts from: --from, --recipe or the latest artifact; and which recipe then holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wbltr.cli.console import Console, age
+from wbltr.errors import WbltrError
+from wbltr.pipeline import Artifact, artifact
+from wbltr.recipe import ClassifierConfig, Config, DatasetConfig, FeaturesConfig, Recipe
+from wbltr.recipe_file import recipe_from_record, recipe_names
+from wbltr.stages import Lineage
+from wbltr.store import Store
+
+if TYPE_CHECKING:
+    from wbltr.cli.options import Request
+    from wbltr.cli.session import Verb
+
+SECTIONS: dict[str, type[Config]] = {"dataset": DatasetConfig, "features": FeaturesConfig, "classifier": ClassifierConfig}
+
+
+def starting_artifact(verb: Verb, request: Request, console: Console) -> tuple[Artifact | None, Store]:
+    """The artifact that --from names, or the latest one that fits, announced; None where the recipe says it all.
+
+    Raises:
+        WbltrError: `usage` for an artifact of another stage or when there is no recipe, `missing` when there is nothing.
+    """
+    if request.start is not None:
+        store = Store.open(request.store)
+        asked = sys.stdin.readline().strip() if request.start == "-" else request.start
+        return _accepted(artifact(store, _object_of(store, asked)), f"--from {asked}", verb), store
+    if request.recipe is not None:
+        return None, Store.open(request.store)
+    if not verb.default:
+        raise WbltrError(f"{verb.name} needs --recipe NAME", f"recipes: {', '.join(recipe_names())}", "usage")
+    try:
+        store = Store.open(request.store, create=False)
+    except WbltrError as error:
+        if error.code != "missing":
+            raise
+        raise WbltrError(f"nothing to start from: {error.message}", f"make it first: {verb.make_first}", "missing") from None
+    latest = store.ref(verb.default)
+    if latest is None or not store.has(latest):
+        where = f"no {verb.default} in {store.root}"
+        raise WbltrError(f"nothing to start from: {where}", f"make it first: {verb.make_first}", "missing")
+    found = _accepted(artifact(store, latest), verb.default, verb)
+    name = (found.record.get("recipe") or {}).get("name", "no recipe")
+    seconds = store.ref_age(verb.default) or 0.0
+    console.notice(f"using {found.stage} {latest[:12]} ({name}, {age(seconds)}); another: --from ID")
+    return found, store
+
+
+def _object_of(store: Store, asked: str) -> str:
+    """The object that --from means: a file to take into the store, or an id or ref of it."""
+    try:
+        path = Path(asked).expanduser()
+        is_file = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, ~nobody
+        is_file = False
+    return store.adopt(path) if is_file else store.resolve(asked)
+
+
+def _accepted(found: Artifact, asked: str, verb: Verb) -> Artifact:
+    if found.stage not in verb.accepts:
+        raise WbltrError(
+            f"{asked}: {verb.name} starts from {' or '.join(verb.accepts)}, this is an artifact of {found.stage}",
+            "list what there is: wbltr store ls",
+            "usage",
+        )
+    return found
+
+
+def refuse_unread(verb: Verb, request: Request, line: Lineage) -> None:
+    """A section that cannot change what this command does from here is refused, never dropped in silence."""
+    for text in request.set:
+        section = text.partition(".")[0].partition("=")[0].strip()
+        if section in Recipe.model_fields and section not in verb.reads:
+            why = "which is finished and has its own" if section in line.known else "which does not read it here"
+            raise WbltrError(
+                f"--set {text}: {verb.name} starts from the artifact {_short(line)}, {why}",
+                "to make another, name the recipe: --recipe NAME",
+                "usage",
+            )
+
+
+def _short(line: Lineage) -> str:
+    return next(iter(line.known.values())).object_id[:12]
+
+
+def described(start: Artifact, line: Lineage, console: Console) -> Recipe:
+    """The recipe that an artifact was made by; without a record, the defaults around its own lineage, said aloud."""
+    recorded = recipe_from_record(start.record.get("recipe"))
+    if recorded is not None:
+        return recorded
+    if "dataset" not in line.known:
+        hint = f"recipes: {', '.join(recipe_names())}"
+        raise WbltrError(f"artifact {start.object_id[:12]} has no record of its recipe; give --recipe NAME", hint, "usage")
+    console.notice(f"artifact {start.object_id[:12]} has no record of its recipe: using the defaults around it")
+    return Recipe.model_validate({"name": "unrecorded", "dataset": dict(line.known["dataset"].config)})
+
+
+def overlaid(recipe: Recipe, line: Lineage, *, given: bool) -> Recipe:
+    """The recipe with the sections of what is already made, so that records and captions tell what is true.
+
+    Args:
+        recipe: from --recipe or from a record.
+        line: what the command starts from.
+        given: whether --recipe was typed: then a contradiction is refused.
+    """
+    if "features" in line.lost and given:
+        raise WbltrError(
+            f"--from: the features {line.lost['features'][:12]} that it stands on are not in this store",
+            "name a store that has it: --store DIR",
+            "missing",
+        )
+    own: dict[str, Any] = {}
+    for name, section in SECTIONS.items():
+        if name not in line.known:
+            continue
+        own[name] = section.model_validate(dict(line.known[name].config))
+        wanted = getattr(recipe, name)
+        if name == "features" and wanted.precision == "auto":
+            wanted = wanted.model_copy(update={"precision": own[name].precision})
+        if given and name != "classifier" and wanted != own[name]:
+            raise WbltrError(
+                f"--recipe {recipe.name}: its {name} section is not the one that the artifact of --from was made with",
+                "leave --recipe out, or leave --from out",
+                "usage",
+            )
+    if "classifier" in line.known:
+        own["posthoc"] = recipe.posthoc.model_copy(update={"of": "classifier"})
+    return recipe.model_copy(update=own)
