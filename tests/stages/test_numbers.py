@@ -176,7 +176,9 @@ def test_golden_numbers_hold_for_this_revision(images: Tensors, first: Tensors, 
     found = golden(images, first, test_part)
     for name, value in GOLDEN.items():
         exact = isinstance(value, str) or name == "dataset.val"
-        assert found[name] == (value if exact else pytest.approx(value, rel=1e-4)), name
+        # An accuracy moves by whole images, where another CPU's rounding decides a tie.
+        close = pytest.approx(value, abs=0.01) if name == "eval" else pytest.approx(value, rel=1e-4)
+        assert found[name] == (value if exact else close), name
     assert set(found) == set(GOLDEN)
 
 

