@@ -135,6 +135,17 @@ def test_a_damaged_result_is_made_again_when_it_is_read(store: Store, log: str) 
     assert ran(log).count("total") == 2
 
 
+def test_a_record_that_names_another_object_is_not_believed(store: Store, log: str) -> None:
+    made: list[Artifact] = []
+    materialize(store, toy.chain(log), Runtime(), done=lambda m: made.append(m.artifact))
+    total = made[2]
+    store.write_record(total.key, {**total.record, "object": made[1].object_id}, force=True)
+    again = materialize(store, toy.chain(log), Runtime())
+    assert again.artifact.object_id == total.object_id
+    assert ran(log).count("total") == 2
+    assert materialize(store, toy.chain(log), Runtime()).cached
+
+
 def test_force_runs_again_and_keeps_the_record(store: Store, log: str) -> None:
     first = materialize(store, toy.chain(log), Runtime())
     again = materialize(store, toy.chain(log), Runtime(), force=lambda _: True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -40,14 +41,10 @@ class Heads:
     projected: Tensor  # (E, T) float64, share of classes that MaxNorm moved during the epoch, NaN without
 
 
-def _constrain(weight: Tensor, trials: Sequence[Trial], moment: Literal["step", "epoch"], moved: Tensor) -> None:
-    """Project the rows in place; `moved (T, C)` learns which MaxNorm moved."""
-    for number, trial in enumerate(trials):
-        if trial.unit_norm and moment == "step":
-            weight[number] = unit_norm(weight[number])
-        elif trial.radius is not None and trial.per == moment:
-            moved[number] |= row_norms(weight[number]) > trial.radius
-            weight[number] = max_norm(weight[number], trial.radius)
+def _radii(trials: Sequence[Trial], moments: tuple[str, ...], device: torch.device) -> Tensor:
+    """MaxNorm radii `(T, 1)` of the heads that are projected at these moments; infinite for the others."""
+    values = [t.radius if t.radius is not None and t.per in moments else math.inf for t in trials]
+    return torch.tensor(values, device=device).unsqueeze(1)
 
 
 def _shares(rows: Tensor, trials: Sequence[Trial]) -> Tensor:
@@ -99,11 +96,11 @@ def fit_heads(
     decay = torch.tensor([t.weight_decay for t in trials], device=device)
     class_weights = [class_balanced_weights(counts.cpu(), t.beta).float().to(device) for t in trials]
     kinds = {(t.loss, t.beta): [n for n, o in enumerate(trials) if (o.loss, o.beta) == (t.loss, t.beta)] for t in trials}
-    radii = torch.tensor([float("inf") if t.radius is None else t.radius for t in trials], device=device).unsqueeze(1)
+    each_step, each_epoch = (_radii(trials, (moment,), device) for moment in ("step", "epoch"))
+    radii = _radii(trials, ("step", "epoch"), device)
+    on_sphere = torch.tensor([t.unit_norm for t in trials], device=device).view(-1, 1, 1)
     losses, norms, at_radius, projected = [], [], [], []
-    for number, trial in enumerate(trials):
-        if trial.unit_norm:
-            weights[number] = unit_norm(weights[number])
+    weights = torch.where(on_sphere, unit_norm(weights), weights)
     for epoch, factor in enumerate(schedule):
         order = torch.randperm(images, generator=generator(seed, "second stage", epoch)).to(device)
         moved = torch.zeros(weights.shape[:2], dtype=torch.bool, device=device)
@@ -115,7 +112,8 @@ def fit_heads(
             x, y = view[index], labels[index]
             weights.requires_grad_()
             biases.requires_grad_()
-            logits = x @ weights.transpose(1, 2) + biases.unsqueeze(1)  # (T, B, C)
+            logits = (x @ weights.flatten(0, 1).T).view(len(index), *biases.shape) + biases  # one product: (B, T, C)
+            logits = logits.transpose(0, 1)
             values = torch.empty(len(trials), device=device)
             parts = []
             for (name, _), members in kinds.items():
@@ -130,9 +128,11 @@ def fit_heads(
                     shape = (-1,) + (1,) * (parameter.dim() - 1)
                     velocity.mul_(momentum).add_(gradient + decay.view(shape) * parameter)
                     parameter.sub_((lr * factor).view(shape) * velocity)
-                _constrain(weights, trials, "step", moved)
+                moved |= row_norms(weights) > each_step
+                weights = torch.where(on_sphere, unit_norm(weights), max_norm(weights, each_step))
             running += values.double() * len(index)
-        _constrain(weights, trials, "epoch", moved)
+        moved |= row_norms(weights) > each_epoch
+        weights = max_norm(weights, each_epoch)
         losses.append((running / images).cpu())
         norms.append(row_norms(weights).cpu())
         at_radius.append(_shares(row_norms(weights) >= radii * (1 - 1e-4), trials))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wbltr.errors import WbltrError
 from wbltr.pipeline.terms import Artifact, Node, Stage
 from wbltr.recipe import Config
 from wbltr.store import Store, key_of
@@ -28,13 +29,22 @@ def artifact(store: Store, object_id: str) -> Artifact:
 
 def look_up(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> Artifact | None:
     """The finished artifact of this request, if the store has it."""
-    record = store.record(key_of(header(stage, config, inputs)))
-    return None if record is None or not is_whole(record) else Artifact(record["object"], record)
+    key = key_of(header(stage, config, inputs))
+    record = store.record(key)
+    return Artifact(record["object"], record) if record is not None and answers(store, key, record) else None
 
 
 def is_whole(record: Mapping[str, Any]) -> bool:
     """Whether a record says what an artifact needs; one written by other hands may not."""
     return isinstance(record.get("stage"), str) and all(isinstance(record.get(name), dict) for name in ("config", "inputs"))
+
+
+def answers(store: Store, key: str, record: Mapping[str, Any]) -> bool:
+    """Whether a record's object was made for this key: its own header says so, a record is only an index."""
+    try:
+        return is_whole(record) and store.key_of_object(record["object"]) == key
+    except WbltrError:  # a damaged header; whoever makes the object again sets the damaged one aside
+        return False
 
 
 def artifacts(store: Store) -> Iterator[Artifact]:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from wbltr.errors import Stopped, WbltrError
-from wbltr.pipeline.lookup import header, is_whole, look_up
+from wbltr.pipeline.lookup import answers, header, look_up
 from wbltr.pipeline.terms import Arrays, Artifact, Made, Metrics, Node, Runtime, Stage
 from wbltr.recipe import Config, Recipe
 from wbltr.store import Corrupt, Store, Vanished, key_of
@@ -151,7 +151,7 @@ def make(
             "witness": _witness(bound, started, seconds, progress.resumed_from),
         }
         kept = store.write_record(key, record, force=force)
-        if not is_whole(kept):
+        if not answers(store, key, kept):
             kept = store.write_record(key, record, force=True)
         store.finish(key)
         return Made(Artifact(kept["object"], kept), False, seconds, progress.resumed_from)
