@@ -179,7 +179,7 @@ def test_golden_numbers_hold_for_this_revision(images: Tensors, first: Tensors, 
             assert found[name] == value, name
         else:
             # An accuracy moves by whole images, where another CPU's rounding decides a tie.
-            tolerance = {"abs": 0.01} if name == "eval" else {"rel": 1e-4}
+            tolerance: dict[str, Any] = {"abs": 0.01} if name == "eval" else {"rel": 1e-4}
             assert found[name] == pytest.approx(value, **tolerance), name
     assert set(found) == set(GOLDEN)
 

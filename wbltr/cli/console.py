@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wbltr.errors import WbltrError
 
 PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
+RATE_OVER = 10.0  # seconds; a rate is that of the last one or two such stretches
 
 
 def harmless(text: str) -> str:
@@ -48,7 +49,8 @@ class Console:
         self.plain = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self._stage = ""
         self._started = 0.0
-        self._first = (0.0, 0)  # when and where this stretch of work began
+        self._first = (0.0, 0)  # when and at which image the stretch began that the rate is taken of
+        self._next_first = (0.0, 0)
         self._last_line = 0.0
         self._metrics: Mapping[str, Any] = {}
         self._progress: rich.progress.Progress | None = None
@@ -163,7 +165,9 @@ class Console:
         """Work done so far, in images."""
         now = time.monotonic()
         if self._first[0] == 0.0 or done < self._first[1]:
-            self._first = (now, done)
+            self._first = self._next_first = (now, done)
+        if now - self._next_first[0] >= RATE_OVER:
+            self._first, self._next_first = self._next_first, (now, done)
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total, text=self._words(now, done, total))
         elif not self.quiet and self._stage and now - self._last_line >= PLAIN_EVERY:
