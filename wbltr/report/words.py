@@ -71,8 +71,9 @@ def words(stage: str, metrics: Mapping[str, Any]) -> str:
                     f"fingerprint {metrics['fingerprint']}"
                 )
             case "features":
+                size = f"{metrics['parameters'] / 1e6:.2f} M parameters, " if "parameters" in metrics else ""
                 figures = f"loss {metrics['loss']:.3f}, training accuracy {100 * metrics['accuracy']:.1f}"
-                return f"{metrics['epochs']} epochs, {metrics['parameters'] / 1e6:.2f} M parameters, {figures}"
+                return f"{metrics['epochs']} epochs, {size}{figures}"
             case "embeddings":
                 size = f"{metrics['views']} views of {metrics['images']:,} images, {metrics['dimensions']} dimensions"
                 return f"{metrics['part']}: {size}"
