@@ -12,12 +12,20 @@ import torch
 from wbltr.functional.adjustments import tau_normalize
 from wbltr.models import empty_network
 from wbltr.pipeline import Runtime
-from wbltr.recipe import ClassifierConfig, EvalConfig, MaxNormConfig
-from wbltr.recipe_file import load_recipe
+from wbltr.recipe import ClassifierConfig, EvalConfig, MaxNormConfig, Recipe
 from wbltr.stages import EmbeddingsStageConfig, PosthocStageConfig, classifier, dataset, embeddings, features, posthoc
 from wbltr.stages import eval as evaluation
 
-RECIPE = load_recipe("digits-ir50", ["features.epochs=4"])
+# Not a recipe of the package: those may be tuned, the numbers frozen here may not.
+RECIPE = Recipe.model_validate(
+    {
+        "dataset": {"source": "digits", "imbalance_factor": 50, "largest": 110},
+        "features": {
+            "network": "small", "epochs": 4, "batch_size": 32, "lr": 0.05, "precision": "fp32",
+            "augment": "crop", "pad": 1, "mean": [0.306], "std": [0.377],
+        },
+    }
+)  # fmt: skip
 RUNTIME = Runtime(threads=1, device="cpu")
 Tensors = Mapping[str, Any]
 
