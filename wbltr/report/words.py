@@ -10,6 +10,11 @@ from wbltr.report.results import SPLITS, accuracies, against_claim
 ABBREVIATIONS = {"ce": "CE", "cb": "CB", "cb-bce": "CB (BCE)", "wd": "WD", "max": "MaxNorm", "l2": "L2"}
 
 
+def count(number: int, noun: str) -> str:
+    """`1 epoch`, `30 epochs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def label(row: str, loss: str = "cb") -> str:
     """A row's name as the paper's Table 1 has it; `loss` is the recipe's class-balanced one."""
     match row:
@@ -51,7 +56,7 @@ def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], 
         f"{recipe.name}, {config['on']} part, {int(tensors['images']):,} images; per cent, mean over classes",
         f"Many: {sizes['many']} classes (> {many} training images), Medium: {sizes['medium']} ({few}–{many}), "
         f"Few: {sizes['few']} (< {few})",
-        f"{recipe.features.network}, {recipe.features.epochs} epochs, weight decay {recipe.features.weight_decay:g}; "
+        f"{recipe.features.network}, {count(recipe.features.epochs, 'epoch')}, weight decay {recipe.features.weight_decay:g}; "
         f"last epoch, flip averaging {'on' if config['flip'] else 'off'}",
     ]
     claim = recipe.claim
@@ -73,7 +78,7 @@ def words(stage: str, metrics: Mapping[str, Any]) -> str:
             case "features":
                 size = f"{metrics['parameters'] / 1e6:.2f} M parameters, " if "parameters" in metrics else ""
                 figures = f"loss {metrics['loss']:.3f}, training accuracy {100 * metrics['accuracy']:.1f}"
-                return f"{metrics['epochs']} epochs, {size}{figures}"
+                return f"{count(metrics['epochs'], 'epoch')}, {size}{figures}"
             case "embeddings":
                 size = f"{metrics['views']} views of {metrics['images']:,} images, {metrics['dimensions']} dimensions"
                 return f"{metrics['part']}: {size}"
