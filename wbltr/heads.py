@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import WbltrError
-from wbltr.functional.losses import Loss, class_balanced_weights, loss_of
-from wbltr.functional.projections import max_norm, row_norms, unit_norm
+from wbltr.functional.gradients import balanced_binary_cross_entropy_with_gradient, cross_entropy_with_gradient
+from wbltr.functional.losses import Loss, class_balanced_weights
+from wbltr.functional.projections import max_norm, max_norm_scale, row_norms, unit_norm
 from wbltr.randomness import generator
 
 
@@ -41,6 +42,11 @@ class Heads:
     projected: Tensor  # (E, T) float64, share of classes that MaxNorm moved during the epoch, NaN without
 
 
+def _class_weights(trial: Trial, counts: Tensor) -> Tensor:
+    """`(C,)` float32: ones for plain cross entropy."""
+    return torch.ones(len(counts)) if trial.loss == "ce" else class_balanced_weights(counts.cpu(), trial.beta).float()
+
+
 def _radii(trials: Sequence[Trial], moments: tuple[str, ...], device: torch.device) -> Tensor:
     """MaxNorm radii `(T, 1)` of the heads that are projected at these moments; infinite for the others."""
     values = [t.radius if t.radius is not None and t.per in moments else math.inf for t in trials]
@@ -53,6 +59,7 @@ def _shares(rows: Tensor, trials: Sequence[Trial]) -> Tensor:
     return torch.where(torch.tensor([t.radius is not None for t in trials]), shares, float("nan"))
 
 
+@torch.no_grad()
 def fit_heads(
     embeddings: Tensor,
     labels: Tensor,
@@ -94,11 +101,13 @@ def fit_heads(
     momenta = (torch.zeros_like(weights), torch.zeros_like(biases))
     lr = torch.tensor([t.lr for t in trials], device=device)
     decay = torch.tensor([t.weight_decay for t in trials], device=device)
-    class_weights = [class_balanced_weights(counts.cpu(), t.beta).float().to(device) for t in trials]
-    kinds = {(t.loss, t.beta): [n for n, o in enumerate(trials) if (o.loss, o.beta) == (t.loss, t.beta)] for t in trials}
+    class_weights = torch.stack([_class_weights(t, counts) for t in trials]).to(device)
+    released = [number for number, t in enumerate(trials) if t.loss == "cb-bce"]
     each_step, each_epoch = (_radii(trials, (moment,), device) for moment in ("step", "epoch"))
     radii = _radii(trials, ("step", "epoch"), device)
     on_sphere = torch.tensor([t.unit_norm for t in trials], device=device).view(-1, 1, 1)
+    constrained = any(t.radius is not None and t.per == "step" for t in trials)
+    spherical = any(t.unit_norm for t in trials)
     losses, norms, at_radius, projected = [], [], [], []
     weights = torch.where(on_sphere, unit_norm(weights), weights)
     for epoch, factor in enumerate(schedule):
@@ -110,26 +119,23 @@ def fit_heads(
             tick(epoch * images + first, len(schedule) * images)
             index = order[first : first + batch_size]
             x, y = view[index], labels[index]
-            weights.requires_grad_()
-            biases.requires_grad_()
-            logits = (x @ weights.flatten(0, 1).T).view(len(index), *biases.shape) + biases  # one product: (B, T, C)
-            logits = logits.transpose(0, 1)
-            values = torch.empty(len(trials), device=device)
-            parts = []
-            for (name, _), members in kinds.items():
-                selected = logits if len(members) == len(trials) else logits[members]
-                part = loss_of(name, selected, y, class_weights[members[0]])
-                values[members] = part.detach()
-                parts.append(part.sum())
-            gradients = torch.autograd.grad(torch.stack(parts).sum(), (weights, biases))
-            with torch.no_grad():
-                weights, biases = weights.detach(), biases.detach()
-                for parameter, gradient, velocity in zip((weights, biases), gradients, momenta, strict=True):
-                    shape = (-1,) + (1,) * (parameter.dim() - 1)
-                    velocity.mul_(momentum).add_(gradient + decay.view(shape) * parameter)
-                    parameter.sub_((lr * factor).view(shape) * velocity)
-                moved |= row_norms(weights) > each_step
-                weights = torch.where(on_sphere, unit_norm(weights), max_norm(weights, each_step))
+            logits = (x @ weights.flatten(0, 1).T).view(len(index), *biases.shape).add_(biases)  # one product: (B, T, C)
+            values, gradient = cross_entropy_with_gradient(logits, y, class_weights)
+            if released:
+                values[released], gradient[:, released] = balanced_binary_cross_entropy_with_gradient(
+                    logits[:, released], y, class_weights[released]
+                )
+            gradients = ((gradient.flatten(1).T @ x).view_as(weights), gradient.sum(0))
+            for parameter, slope, velocity in zip((weights, biases), gradients, momenta, strict=True):
+                shape = (-1,) + (1,) * (parameter.dim() - 1)
+                velocity.mul_(momentum).add_(slope).addcmul_(decay.view(shape), parameter)
+                parameter.addcmul_((lr * -factor).view(shape), velocity)
+            if constrained:
+                found = row_norms(weights)
+                moved |= found > each_step
+                weights.mul_(max_norm_scale(found, each_step).unsqueeze(-1))
+            if spherical:
+                weights = torch.where(on_sphere, unit_norm(weights), weights)
             running += values.double() * len(index)
         moved |= row_norms(weights) > each_epoch
         weights = max_norm(weights, each_epoch)

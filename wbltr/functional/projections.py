@@ -30,9 +30,12 @@ def max_norm(weight: Tensor, radius: float | Tensor) -> Tensor:
     >>> max_norm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0).norm(dim=1).tolist()
     [1.0, 0.5]
     """
-    norms = row_norms(weight)
-    scale = (radius / norms.clamp(min=1e-30)).clamp(max=1)
-    return weight * scale.unsqueeze(-1)
+    return weight * max_norm_scale(row_norms(weight), radius).unsqueeze(-1)
+
+
+def max_norm_scale(norms: Tensor, radius: float | Tensor) -> Tensor:
+    """What MaxNorm multiplies each row by, from its norm: min(1, δ / ‖w_k‖), same shape as `norms`; 1 for a zero row."""
+    return (radius / norms.clamp(min=1e-30)).clamp(max=1)
 
 
 def unit_norm(weight: Tensor) -> Tensor:

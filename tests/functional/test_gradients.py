@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from wbltr.functional.gradients import balanced_binary_cross_entropy_with_gradient, cross_entropy_with_gradient
+from wbltr.functional.losses import balanced_binary_cross_entropy, cross_entropy
+
+Fast = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Slow = Callable[[Tensor, Tensor, Tensor], Tensor]
+PAIRS = [
+    (cross_entropy_with_gradient, cross_entropy),
+    (balanced_binary_cross_entropy_with_gradient, balanced_binary_cross_entropy),
+]
+
+
+@pytest.mark.parametrize(("fast", "slow"), PAIRS)
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_the_closed_form_equals_automatic_differentiation(fast: Fast, slow: Slow, spread: float) -> None:
+    source = torch.Generator().manual_seed(0)
+    logits = (spread * torch.randn(17, 3, 5, generator=source, dtype=torch.float64)).requires_grad_()
+    labels = torch.randint(0, 5, (17,), generator=source)
+    weights = torch.rand(3, 5, generator=source, dtype=torch.float64) + 0.1
+    expected = torch.stack([slow(logits[:, head], labels, weights[head]) for head in range(3)])
+    (slope,) = torch.autograd.grad(expected.sum(), logits)
+    losses, gradient = fast(logits.detach(), labels, weights)
+    torch.testing.assert_close(losses, expected.detach())
+    torch.testing.assert_close(gradient, slope)
+
+
+@pytest.mark.parametrize(("fast", "slow"), PAIRS)
+def test_extreme_logits_give_finite_gradients(fast: Fast, slow: Slow) -> None:
+    logits = torch.tensor([[[1e4, -1e4]], [[-1e4, 1e4]]])
+    losses, gradient = fast(logits, torch.tensor([1, 1]), torch.ones(1, 2))
+    assert torch.isfinite(losses).all()
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("fast", "slow"), PAIRS)
+def test_the_logits_are_not_changed(fast: Fast, slow: Slow) -> None:
+    logits = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    before = logits.clone()
+    fast(logits, torch.tensor([0, 1, 2, 0]), torch.ones(2, 3))
+    assert torch.equal(logits, before)
