@@ -78,6 +78,20 @@ def test_a_signal_stops_resumably_with_its_exit_code(
     assert document["resumed_from"] > 0
 
 
+@pytest.mark.parametrize("after", ["eval", "posthoc"])
+def test_a_signal_between_two_stages_of_a_run_is_not_swallowed(tmp_path: Path, after: str) -> None:
+    command = [*WBLTR, "run", "--recipe", "digits-ir50", "--threads", "1", "--set", "features.epochs=2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(after):
+            process.send_signal(signal.SIGINT)
+            break
+    out, _ = process.communicate()
+    assert process.returncode == 130
+    assert out == ""
+
+
 def accuracies(folder: Path, *arguments: str) -> dict[str, Any]:
     said = run(folder, "run", "--recipe", "digits-ir50", "--json", *arguments)
     assert said.returncode == 0, said.stderr

@@ -114,6 +114,17 @@ def test_a_head_that_shrinks_by_itself_is_not_said_to_be_projected(problem: tupl
     assert heads.projected[-1].tolist() == [0.0]
 
 
+def test_rounding_on_the_radius_is_not_said_to_be_a_projection(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    embeddings, labels, weight, bias = problem
+    trials = [Trial(radius=radius) for radius in (0.3, 0.5, 0.7, 0.9)]
+    heads = fit_heads(
+        embeddings, labels, COUNTS, weight, bias, trials,
+        schedule=cosine(1.0, 5, "released"), batch_size=32, momentum=0.9, seed=0,
+    )  # fmt: skip
+    assert heads.projected[0].min() > 0
+    assert heads.projected[-1].tolist() == [0.0] * 4, "the last epoch has learning rate 0"
+
+
 def test_divergence_in_the_last_step_is_seen(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     with pytest.raises(WbltrError, match="diverged in epoch 1 of 1"):
         fit(problem, [Trial(lr=1e38)], epochs=1)

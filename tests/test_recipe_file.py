@@ -158,6 +158,11 @@ def test_extends_states_only_what_differs(tmp_path: Path) -> None:
     assert recipe.claim is None, "a claim belongs to the recipe that was measured"
 
 
+def test_a_derived_recipe_has_a_name_of_its_own(tmp_path: Path) -> None:
+    recipe = loaded(tmp_path, "extends: cifar100-ir100\ndataset: {imbalance_factor: 20}\n")
+    assert (recipe.name, recipe.paper) == ("mine", "")
+
+
 def test_extends_that_comes_back_to_itself_is_refused(tmp_path: Path) -> None:
     assert "comes back to itself" in refused(tmp_path, "extends: ./mine.yaml\n")
 

@@ -16,6 +16,8 @@ from wbltr.functional.losses import Loss, class_balanced_weights
 from wbltr.functional.projections import max_norm, max_norm_scale, row_norms, unit_norm
 from wbltr.randomness import generator
 
+BEYOND = 1 + 1e-6  # a row on the radius may round to the outside without having moved
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -132,12 +134,12 @@ def fit_heads(
                 parameter.addcmul_((lr * -factor).view(shape), velocity)
             if constrained:
                 found = row_norms(weights)
-                moved |= found > each_step
+                moved |= found > each_step * BEYOND
                 weights.mul_(max_norm_scale(found, each_step).unsqueeze(-1))
             if spherical:
                 weights = torch.where(on_sphere, unit_norm(weights), weights)
             running += values.double() * len(index)
-        moved |= row_norms(weights) > each_epoch
+        moved |= row_norms(weights) > each_epoch * BEYOND
         weights = max_norm(weights, each_epoch)
         losses.append((running / images).cpu())
         norms.append(row_norms(weights).cpu())

@@ -158,10 +158,11 @@ def _load_file(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Wher
         return value, where
     if not isinstance(parent, str):
         raise WbltrError(f"{where[('extends',)]}: extends: expected a recipe's name", code="recipe")
-    # A claim belongs to the recipe that was measured, never to one derived from it.
+    # Name, paper and claim belong to the recipe that has them, never to one derived from it.
     base_path = path.parent / parent if "/" in parent or parent.endswith((".yaml", ".yml")) else _path_of(parent)
     base, base_where = _load_file(base_path, (*seen, path.resolve()))
-    base.pop("claim", None)
+    for own in ("name", "paper", "claim"):
+        base.pop(own, None)
     return _merge(base, value), base_where | where
 
 

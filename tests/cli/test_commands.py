@@ -91,7 +91,8 @@ def test_from_names_the_head_to_measure(copied: Wbltr) -> None:
 def test_from_a_file_of_the_store_of_somebody_else(copied: Wbltr, finished: Path, tmp_path: Path) -> None:
     features = copied("train-features", "--recipe", "digits-ir50", *SHORT, "-q").out.strip()
     path = next((finished / ".wbltr" / "objects").rglob(f"{features}.safetensors"))
-    said = copied("posthoc", "l2", "--from", path, "--recipe", "digits-ir50", *SHORT, "--store", tmp_path / "other")
+    recipe = ("--recipe", "digits-ir50", "--set", "features.epochs=3")
+    said = copied("posthoc", "l2", "--from", path, *recipe, "--store", tmp_path / "other")
     assert said.code == 0, said.err
 
 
@@ -147,13 +148,16 @@ def test_an_override_of_what_is_already_settled_is_refused(copied: Wbltr) -> Non
         ["posthoc", "tau", "--tau", "1", "--set", "posthoc.tau=2"],
         ["posthoc", "l2", "--set", "posthoc.method=tau"],
         ["train-classifier", "--set", "dataset.seed=3"],
+        ["eval", "--recipe", "digits-ir50", *SHORT[:2], "--from", "latest/classifier", "--set", "classifier.lr=0.5"],
+        ["posthoc", "tau", "--from", "latest/classifier", "--set", "posthoc.of=features"],
+        ["make-dataset", "--recipe", "digits-ir50", "--seed", "3"],
     ],
     ids=" ".join,
 )
 def test_what_would_change_nothing_is_refused_not_dropped(copied: Wbltr, arguments: list[str]) -> None:
     said = copied(*arguments)
     assert said.code == 2, said.out
-    assert arguments[-1].partition("=")[0] in said.err or "--seed" in said.err
+    assert arguments[-1].partition("=")[0] in said.err or "--se" in said.err
 
 
 def test_seed_of_a_classifier_changes_its_head_and_its_record_stays_true(copied: Wbltr) -> None:
@@ -173,9 +177,45 @@ def test_a_head_whose_network_is_gone_is_never_measured_on_another(copied: Wbltr
     head = copied("train-classifier", "-q").out.strip()
     path = next(Path(".wbltr/objects").rglob(f"{head}.safetensors"))
     other = ("--store", tmp_path / "other")
-    said = copied("eval", "--from", path, "--recipe", "digits-ir50", *SHORT, "--seed", "5", *other)
+    said = copied("eval", "--from", path, "--recipe", "digits-ir50", "--set", "features.seed=5", *other)
     assert said.code == 3, said.out
     assert "not in this store" in said.err
+
+
+def test_a_head_adjusted_twice_is_measured_on_its_own_network(copied: Wbltr) -> None:
+    copied("posthoc", "l2", "-q")
+    copied("posthoc", "l2", "--from", "latest/posthoc", "--name", "mine/twice", "-q")
+    once = copied("eval", "--from", "latest/head", "--json").document
+    copied("train-features", "--recipe", "digits-ir50", *SHORT, "--seed", "5", "-q")
+    twice = copied("eval", "--from", "mine/twice", "--json").document
+    assert twice["inputs"]["embeddings"] == once["inputs"]["embeddings"]
+    assert twice["accuracy"] == once["accuracy"]
+    refused = copied("eval", "--from", "mine/twice", "--recipe", "digits-ir50", "--set", "features.seed=5")
+    assert refused.code == 2
+    assert "features section is not the one" in refused.err
+
+
+def test_an_eval_moves_no_head_and_no_features(copied: Wbltr) -> None:
+    before = copied("status", "--json").document["latest"]
+    latest = {row["ref"]: row["artifact"] for row in before if row["ref"] not in ("latest/eval", "latest/embeddings")}
+    for object_id in (latest["latest/features"],):
+        next(Path(".wbltr/objects").rglob(f"{object_id}*.safetensors")).unlink()
+    assert copied("eval", "--from", "latest/classifier", "--set", "eval.many=60", "--threads", "1").code == 0
+    after = {row["ref"]: row["artifact"] for row in copied("status", "--json").document["latest"]}
+    assert {ref: after.get(ref) for ref in latest} == latest
+
+
+def test_a_name_above_or_below_another_is_refused_before_the_work(copied: Wbltr) -> None:
+    assert copied("posthoc", "l2", "--name", "exp").code == 0
+    before = sorted(Path(".wbltr/objects").rglob("*"))
+    assert copied("posthoc", "tau", "--tau", "0.77", "--name", "exp/x").code == 2
+    assert sorted(Path(".wbltr/objects").rglob("*")) == before
+
+
+def test_a_seed_of_a_classifier_from_given_features_leaves_them_alone(copied: Wbltr) -> None:
+    said = copied("train-classifier", "--recipe", "digits-ir50", *SHORT, "--from", "latest/features", "--seed", "5", "--json")
+    assert said.code == 0, said.out
+    assert said.document["cached"] is False
 
 
 def test_features_that_were_lost_are_made_again_only_to_the_same_object(copied: Wbltr) -> None:

@@ -70,6 +70,9 @@ def stoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    # Asked for in the last step of this work, or in one too short to look: stop before the next.
+    if (stop := stop_requested()) is not None:
+        raise stop
 
 
 def _signals() -> list[int]:

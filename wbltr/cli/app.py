@@ -66,7 +66,7 @@ def run(request: Request) -> None:
     making.run(request)
 
 
-@verb(app, "make-dataset", MAKING)
+@verb(app, "make-dataset", tuple(option for option in MAKING if option != "seed"))
 def make_dataset(request: Request) -> None:
     """Example:  wbltr make-dataset --recipe cifar100-ir100 --root ~/data
 

@@ -91,6 +91,8 @@ def posthoc(request: Request, method: str, tau: str) -> None:
     verb = Verb(f"posthoc {method}", "latest/features", CARRY_A_HEAD, ("name", "posthoc", "eval"))
     session = Session(verb, request, (f"posthoc.method={method}", f"posthoc.tau={tau}", "posthoc.of=features"))
     start = session.start
+    if start is not None and start.stage != "features" and any(t.startswith("posthoc.of=") for t in request.set):
+        raise WbltrError(f"--set posthoc.of: --from names a {start.stage} head already", "leave one of them out", "usage")
     if start is not None and start.stage == "features" and session.recipe.posthoc.of == "classifier":
         start = None
     session.deliver(session.chain.posthoc(session.recipe.posthoc, start), "wbltr eval --splits many,medium,few")

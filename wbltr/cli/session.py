@@ -54,14 +54,15 @@ class Session:
         self.console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
         self.made: list[Made] = []
         self._forced: set[str] = set()
+        self._announced = False
         settings = [*overrides, *self._seeds(), *request.set]
         # A mistyped recipe makes no store, and a command that needs an earlier artifact does not either.
         recipe = load_recipe(request.recipe, settings) if request.recipe is not None else None
         self.start, self.store = starting_artifact(verb, request, self.console)
         line = Lineage() if self.start is None else lineage(self.store, self.start)
         if self.start is not None:
+            refuse_unread(verb, request, line)
             if recipe is None:
-                refuse_unread(verb, request, line)
                 recipe = revise_recipe(described(self.start, line, self.console), settings)
             recipe = overlaid(recipe, line, given=request.recipe is not None)
         assert recipe is not None, "starting_artifact refuses a command with neither"
@@ -85,7 +86,8 @@ class Session:
         """--seed for the sections that it may set: all with a recipe, else those that the verb reads."""
         if self.request.seed is None:
             return []
-        sections = [s for s in ("features", "classifier") if self.request.recipe is not None or s in self.verb.reads]
+        whole = self.request.recipe is not None and self.request.start is None
+        sections = [s for s in ("features", "classifier") if whole or s in self.verb.reads]
         if not sections:
             raise WbltrError(
                 f"--seed: {self.verb.name} trains nothing, so a seed would change nothing",
@@ -114,7 +116,8 @@ class Session:
             made = Made(node, True, 0.0)
             self._done(made)
             return made
-        if "torch" not in sys.modules and any(found is None for _, found in planned(self.store, node)):
+        if not self._announced and "torch" not in sys.modules and any(f is None for _, f in planned(self.store, node)):
+            self._announced = True
             self.console.notice("starting torch …")
         whole = self.verb.name == "run"
         with stoppable():
@@ -140,7 +143,9 @@ class Session:
             self.made.append(made)
             told = words(found.stage, found.record.get("metrics", {}))
             self.console.made(found.stage, found.object_id, made.cached, made.seconds, made.resumed_from, told)
-            self.point_latest(found, made.cached)
+            # What was lost and is made again for an artifact that stands on it is not what the user made last.
+            if found.stage not in self.chain.line.lost:
+                self.point_latest(found, made.cached)
 
     def point_latest(self, found: Artifact, cached: bool) -> None:
         """Let `latest/<stage>`, and `latest/head` where it has one, mean this artifact."""

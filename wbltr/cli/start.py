@@ -28,9 +28,11 @@ def starting_artifact(verb: Verb, request: Request, console: Console) -> tuple[A
         WbltrError: `usage` for an artifact of another stage or when there is no recipe, `missing` when there is nothing.
     """
     if request.start is not None:
-        store = Store.open(request.store)
         asked = sys.stdin.readline().strip() if request.start == "-" else request.start
-        return _accepted(artifact(store, _object_of(store, asked)), f"--from {asked}", verb), store
+        path = _as_file(asked)
+        store = Store.open(request.store, create=path is not None)
+        object_id = store.resolve(asked) if path is None else store.adopt(path)
+        return _accepted(artifact(store, object_id), f"--from {asked}", verb), store
     if request.recipe is not None:
         return None, Store.open(request.store)
     if not verb.default:
@@ -52,14 +54,13 @@ def starting_artifact(verb: Verb, request: Request, console: Console) -> tuple[A
     return found, store
 
 
-def _object_of(store: Store, asked: str) -> str:
-    """The object that --from means: a file to take into the store, or an id or ref of it."""
+def _as_file(asked: str) -> Path | None:
+    """The file that --from names, or None where it is an id or a ref."""
     try:
         path = Path(asked).expanduser()
-        is_file = path.is_file()
+        return path if path.is_file() else None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, ~nobody
-        is_file = False
-    return store.adopt(path) if is_file else store.resolve(asked)
+        return None
 
 
 def _accepted(found: Artifact, asked: str, verb: Verb) -> Artifact:
@@ -73,10 +74,14 @@ def _accepted(found: Artifact, asked: str, verb: Verb) -> Artifact:
 
 
 def refuse_unread(verb: Verb, request: Request, line: Lineage) -> None:
-    """A section that cannot change what this command does from here is refused, never dropped in silence."""
+    """A section that cannot change what this command does from here is refused, never dropped in silence.
+
+    With --recipe, dataset and features may be set as they are in the artifact: `overlaid` compares them.
+    """
+    compared = ("dataset", "features") if request.recipe is not None else ()
     for text in request.set:
         section = text.partition(".")[0].partition("=")[0].strip()
-        if section in Recipe.model_fields and section not in verb.reads:
+        if section in Recipe.model_fields and section not in (*verb.reads, *compared):
             why = "which is finished and has its own" if section in line.known else "which does not read it here"
             raise WbltrError(
                 f"--set {text}: {verb.name} starts from the artifact {_short(line)}, {why}",

@@ -192,8 +192,9 @@ def materialize(
         try:
             made = make(store, node.stage, config, inputs, runtime, recipe, force=again)
         except (Corrupt, Vanished) as failure:
-            mendable = any(isinstance(given, Node) for given in node.inputs.values())
-            if attempt == 2 or not mendable:
+            # Only what this made or looked up can be made again; an artifact given from outside cannot.
+            given_from_outside = {given.object_id for given in node.inputs.values() if isinstance(given, Artifact)}
+            if attempt == 2 or failure.object_id in given_from_outside:
                 raise
             runtime.notice(f"{failure.message}; making it again")
             continue
@@ -211,8 +212,8 @@ def materialize(
 
 def load_made(store: Store, made_again: Callable[[], Made]) -> tuple[Made, dict[str, Any]]:
     """Make something and read its tensors; an object that turns out damaged or gone is made once more."""
+    made = made_again()
     try:
-        made = made_again()
         return made, store.load(made.artifact.object_id)
     except (Corrupt, Vanished):
         made = made_again()

@@ -95,13 +95,14 @@ def lineage(store: Store, start: Artifact) -> Lineage:
     """
     known: dict[str, Artifact] = {}
     lost: dict[str, str] = {}
-    waiting = [start]
+    waiting, seen = [start], {start.object_id}
     while waiting:
         here = waiting.pop(0)
-        if here.stage in known:
-            continue
-        known[here.stage] = here
+        known.setdefault(here.stage, here)
         for name, object_id in here.inputs.items():
+            if object_id in seen:
+                continue
+            seen.add(object_id)
             if store.has(object_id):
                 waiting.append(artifact(store, object_id))
             elif name == "head":

@@ -35,18 +35,26 @@ class Refs(Records):
             Vanished: the object is not in the store.
             WbltrError: `usage` for a name that cannot be one; `disk` when it cannot be written.
         """
-        path = self._ref_path(name)
+        path = self.check_ref(name)
         if not self.has(object_id):
             raise Vanished(object_id, self.root)
+        self.put(path, f"{object_id}\n".encode(), replace=True)
+
+    def check_ref(self, name: str) -> Path:
+        """Refuse a name that cannot be a ref, before any work is done for it.
+
+        Returns:
+            Where its file would lie.
+
+        Raises:
+            WbltrError: `usage` for a name that cannot be one, or that is above or below another.
+        """
+        path = self._ref_path(name)
         folder = self.root / "refs" / self.workspace
         taken = [parent for parent in path.relative_to(folder).parents if (folder / parent).is_file()]
         if taken or path.is_dir():
             raise WbltrError(f"ref '{name}': it and another ref would need the same path", "choose another name", "usage")
-        self.put(path, f"{object_id}\n".encode(), replace=True)
-
-    def check_ref(self, name: str) -> None:
-        """Refuse a name that cannot be a ref, before any work is done for it; raises as `set_ref` does."""
-        self._ref_path(name)
+        return path
 
     def ref(self, name: str) -> str | None:
         """The object id that `name` means; None when it was never set or its file is garbled. The object may be gone."""
