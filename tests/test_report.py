@@ -68,6 +68,7 @@ def test_a_caption_compares_with_the_claim_of_the_same_row_and_part_only() -> No
     claim = Claim(on="test", row="cb-wd", all=48.0, sd=0.5, seeds=5)
     recipe = load_recipe("cifar100-ir100").model_copy(update={"claim": claim})
     assert "the recipe claims 48.0 ± 0.5 (n = 5); this run: 50.0 (+2.0)" in caption(recipe, CONFIG, tensors(), "+ CB & WD")
+    assert "left out of every mean: 1 of 3 classes, which have no test images" in caption(recipe, CONFIG, tensors(), "")
     assert "claims" not in caption(recipe, CONFIG, tensors(), "+ CB")
     assert "claims" not in caption(recipe, {**CONFIG, "on": "val"}, tensors(), "+ CB & WD")
     assert "Many: 1 classes (> 100 training images), Medium: 2 (20–100), Few: 0 (< 20)" in caption(

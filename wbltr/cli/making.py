@@ -42,7 +42,6 @@ def run(request: Request) -> None:
     last = list(results)[-1]
     session.point_latest(session.head_of(made), made.cached)
     session.name_result(made)
-    session.notes(results[last])
     if request.json:
         told = {"stages": [session.document(m) for m in session.made], "rows": {r: results[r]["accuracy"] for r in results}}
         session.console.document(session.document(made, results[last] | told))
@@ -110,7 +109,6 @@ def evaluate(request: Request, splits: str) -> None:
     made, tensors = session.load(node)
     session.name_result(made)
     result = eval_document(tensors, made.artifact.config, chosen)
-    session.notes(result)
     if request.json:
         session.console.document(session.document(made, result))
         return

@@ -184,14 +184,6 @@ class Session:
             return f"{self.head_name(earlier)}, {name}"
         return name
 
-    def notes(self, result: Mapping[str, Any]) -> None:
-        """What a reader must know about a result."""
-        if result["classes_left_out"]:
-            self.console.notice(
-                f"{result['classes_left_out']} of {len(result['counts'])} classes have no {result['on']} images: "
-                "left out of every mean"
-            )
-
     def name_result(self, made: Made) -> None:
         """Give the result the name asked for with --name."""
         if self.request.name:

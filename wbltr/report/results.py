@@ -38,8 +38,13 @@ def eval_document(tensors: Mapping[str, Any], config: Mapping[str, Any], splits:
         "n": int(tensors["images"]),
         "top5": per_cent(float(tensors["accuracy.top5"])),
         "macro_f1": per_cent(float(tensors["macro_f1"])),
-        "classes_left_out": int(sum(math.isnan(a) for a in tensors["accuracy.per_class"])),
+        "classes_left_out": classes_left_out(tensors),
     }
+
+
+def classes_left_out(tensors: Mapping[str, Any]) -> int:
+    """How many classes have no image in the part that was measured."""
+    return sum(math.isnan(accuracy) for accuracy in tensors["accuracy.per_class"])
 
 
 def class_names(tensors: Mapping[str, Any]) -> list[str]:

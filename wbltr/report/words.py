@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wbltr.report.results import SPLITS, accuracies, against_claim
+from wbltr.report.results import SPLITS, accuracies, against_claim, classes_left_out
 
 ABBREVIATIONS = {"ce": "CE", "cb": "CB", "cb-bce": "CB (BCE)", "wd": "WD", "max": "MaxNorm", "l2": "L2"}
 
@@ -59,6 +59,9 @@ def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], 
         f"{recipe.features.network}, {count(recipe.features.epochs, 'epoch')}, weight decay {recipe.features.weight_decay:g}; "
         f"last epoch, flip averaging {'on' if config['flip'] else 'off'}",
     ]
+    without = classes_left_out(tensors)
+    if without:
+        lines.append(f"left out of every mean: {without} of {sum(sizes.values())} classes, which have no {config['on']} images")
     claim = recipe.claim
     if claim is not None and claim.on == config["on"] and label(claim.row, recipe.classifier.loss) == head:
         lines.append(against_claim(accuracies(tensors), claim.model_dump()))
