@@ -10,15 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import typer
 
 from wbltr.cli.console import Console
+from wbltr.cli.request import Request
 from wbltr.errors import Code, Stopped, WbltrError
-
-if TYPE_CHECKING:
-    from wbltr.cli.options import Request
 
 REQUESTED: list[int] = []  # signals received; a list, since a handler can only append
 

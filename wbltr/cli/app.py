@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 import typer.core
 
-from wbltr.cli.options import EVERYWHERE, MAKING, STARTING, Request, verb
+from wbltr.cli.options import EVERYWHERE, MAKING, STARTING, verb
+from wbltr.cli.request import Request
 
 ORDER = ("run", "make-dataset", "train-features", "embed", "train-classifier", "posthoc", "eval", "recipe", "store", "status")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wbltr.cli.console import Console, age, number
-from wbltr.cli.options import Request
+from wbltr.cli.request import Request
 from wbltr.errors import WbltrError
 
 

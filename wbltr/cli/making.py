@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from wbltr.cli.console import number
-from wbltr.cli.options import Request
-from wbltr.cli.session import Session, Verb
+from wbltr.cli.request import Request
+from wbltr.cli.session import Session
+from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
 from wbltr.recipe import Part
 from wbltr.report.results import SPLITS, eval_document

@@ -5,38 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from wbltr.cli.answer import stop_requested, stoppable
 from wbltr.cli.console import Console
-from wbltr.cli.options import Request
-from wbltr.cli.start import described, overlaid, refuse_unread, starting_artifact
+from wbltr.cli.request import Request
+from wbltr.cli.start import Verb, described, overlaid, refuse_unread, starting_artifact
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, load_made, materialize, planned
 from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, revise_recipe
 from wbltr.report.words import head_words, words
 from wbltr.stages import CARRY_A_HEAD, Chain, Lineage, lineage, settle_precision, source_roots
-
-
-@dataclass(frozen=True)
-class Verb:
-    """What a making command takes.
-
-    Attributes:
-        name: as typed.
-        default: the ref that stands in where neither --recipe nor --from is given; empty: --recipe is needed.
-        accepts: stages that may be started from.
-        reads: recipe sections that can still be overridden when it starts from an artifact.
-        make_first: what to type when there is nothing to start from.
-    """
-
-    name: str
-    default: str = ""
-    accepts: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
-    make_first: str = "wbltr train-features --recipe digits-ir50"
 
 
 class Session:

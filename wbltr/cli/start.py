@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wbltr.cli.console import Console, age
+from wbltr.cli.request import Request
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, artifact
 from wbltr.recipe import ClassifierConfig, Config, DatasetConfig, FeaturesConfig, Recipe
@@ -14,11 +16,26 @@ from wbltr.recipe_file import recipe_from_record, recipe_names
 from wbltr.stages import Lineage
 from wbltr.store import Store
 
-if TYPE_CHECKING:
-    from wbltr.cli.options import Request
-    from wbltr.cli.session import Verb
-
 SECTIONS: dict[str, type[Config]] = {"dataset": DatasetConfig, "features": FeaturesConfig, "classifier": ClassifierConfig}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a making command takes.
+
+    Attributes:
+        name: as typed.
+        default: the ref that stands in where neither --recipe nor --from is given; empty: --recipe is needed.
+        accepts: stages that may be started from.
+        reads: recipe sections that can still be overridden when it starts from an artifact.
+        make_first: what to type when there is nothing to start from.
+    """
+
+    name: str
+    default: str = ""
+    accepts: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    make_first: str = "wbltr train-features --recipe digits-ir50"
 
 
 def starting_artifact(verb: Verb, request: Request, console: Console) -> tuple[Artifact | None, Store]:
