@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -239,7 +238,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     Console.accept_any_text()
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="wbltr", standalone_mode=False)
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
@@ -258,5 +257,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[0] = str(Path("wbltr"))
     main()
