@@ -189,9 +189,13 @@ class Console:
             left = (total - received) / rate if rate > 0 else float("inf")
             self.notice(f"download: {text}" + (f", {_duration(left)} left" if left < 1e6 else ""))
 
-    def _words(self, now: float, done: int, total: int) -> str:
+    def _rate(self, now: float, done: int) -> float:
+        """Images a second over the last stretch; 0 while it cannot be told."""
         begun, at = self._first
-        rate = (done - at) / (now - begun) if now > begun else 0.0
+        return (done - at) / (now - begun) if now > begun else 0.0
+
+    def _words(self, now: float, done: int, total: int) -> str:
+        rate = self._rate(now, done)
         words = []
         if "epoch" in self._metrics:
             words.append(f"epoch {self._metrics['epoch']}/{self._metrics['epochs']}")
@@ -205,8 +209,7 @@ class Console:
         return ", ".join(words)
 
     def _left(self, now: float, done: int, total: int) -> str:
-        begun, at = self._first
-        rate = (done - at) / (now - begun) if now > begun else 0.0
+        rate = self._rate(now, done)
         return f", {_duration((total - done) / rate)} left" if rate > 0 else ""
 
     def made(self, stage: str, object_id: str, cached: bool, seconds: float, resumed_from: int | None, words: str) -> None:

@@ -16,10 +16,12 @@ from wbltr.functional import metrics
 from wbltr.functional.projections import row_norms
 from wbltr.pipeline import Runtime
 from wbltr.recipe import EvalConfig
+from wbltr.training import prepare
 
 
 def run(config: EvalConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Measure; with `flip`, the logits of an image and its mirror image are averaged."""
+    runtime.witness.update(device=str(prepare("cpu", runtime.threads)), threads=torch.get_num_threads())
     part = inputs["embeddings"]
     weight = torch.from_numpy(inputs["head"]["head.weight"])
     bias = torch.from_numpy(inputs["head"]["head.bias"])

@@ -17,6 +17,7 @@ from wbltr.functional.adjustments import l2_normalize, tau_normalize
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.pipeline import Runtime
 from wbltr.stages import PosthocStageConfig
+from wbltr.training import prepare
 
 SWEEP = tuple(round(0.1 * step, 1) for step in range(31))  # 0, 0.1 … 3
 
@@ -32,6 +33,7 @@ def sweep(weight: Tensor, bias: Tensor, embeddings: Tensor, labels: Tensor) -> T
 
 def run(config: PosthocStageConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Rescale the rows: L2 is τ = 1; of several best τ the smallest is taken."""
+    runtime.witness.update(device=str(prepare("cpu", runtime.threads)), threads=torch.get_num_threads())
     weight = torch.from_numpy(inputs["head"]["head.weight"])
     bias = torch.from_numpy(inputs["head"]["head.bias"])
     accuracy = torch.empty(0, dtype=torch.float64)
