@@ -31,13 +31,12 @@ class CifarBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, inputs, H, W)` → `(B, outputs, H / stride, W / stride)`."""
-        y = self.conv1(x)
-        y = torch.relu(self.bn1(y))
+        y = torch.relu_(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.stride > 1 or self.extra:
             x = x[:, :, :: self.stride, :: self.stride]
             x = nn.functional.pad(x, (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
-        return torch.relu(x + y)
+        return torch.relu_(y.add_(x))
 
 
 class CifarResNet(nn.Module):
@@ -57,7 +56,7 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, channels, H, W)` → `(B, 64)`."""
-        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu_(self.bn1(self.conv1(x)))
         return torch.mean(self.blocks(x), (2, 3))
 
 
@@ -68,7 +67,7 @@ class SmallNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs, stride in ((channels, 32, 1), (32, 64, 2), (64, 64, 1)):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
