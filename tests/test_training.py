@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from wbltr.distributed import ALONE
 from wbltr.errors import Stopped, WbltrError
 from wbltr.functional.losses import cross_entropy
 from wbltr.functional.schedules import cosine
-from wbltr.models import Network, new_head, new_network
-from wbltr.training import Epochs, Take, batches, enough_memory, fit, prepare
+from wbltr.models import Classifier, new_head, new_network
+from wbltr.training import Epochs, Step, batches, fit
 
 N, C = 45, 4
 State = dict[str, Tensor]
@@ -20,41 +21,63 @@ IMAGES = torch.randint(0, 256, (N, 1, 8, 8), dtype=torch.uint8, generator=torch.
 LABELS = torch.randint(0, C, (N,), generator=torch.Generator().manual_seed(1))
 
 
-def source(epoch: int) -> tuple[Tensor, Take]:
-    order = torch.randperm(N, generator=torch.Generator().manual_seed(epoch))
-    return order, lambda index: (IMAGES[index], LABELS[index])
+class Shuffled:
+    """The images in another order each epoch."""
+
+    def __init__(self, images: int = N) -> None:
+        self.order = torch.zeros(images, dtype=torch.int64)
+
+    def draw(self, epoch: int) -> None:
+        self.order.copy_(torch.randperm(len(self.order), generator=torch.Generator().manual_seed(epoch)))
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return IMAGES[index], LABELS[index]
+
+
+def order_of(epoch: int) -> Tensor:
+    images = Shuffled()
+    images.draw(epoch)
+    return images.order
+
+
+def new_model() -> Classifier:
+    return Classifier(new_network("small", (0.3,), (0.4,), 0), *new_head(C, 64, 1))
 
 
 def train(
     *,
     epochs: int = 3,
     lr: float = 0.05,
+    batch_size: int = 16,
+    shards: int = 1,
     momentum: float = 0.9,
-    precision: str = "fp32",
+    weight_decay: float = 5e-3,
+    images: Shuffled | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    precision: Any = "fp32",
+    tick: Callable[[int, int], None] = lambda done, total: None,
     checkpoint: Callable[[int, Callable[[], Mapping[str, Tensor]]], None] = lambda step, state: None,
     restored: tuple[int, State] | None = None,
     report: Callable[[Mapping[str, float]], None] = lambda _: None,
-) -> tuple[Network, Tensor, Tensor, Epochs]:
+) -> tuple[Classifier, Epochs]:
     torch.set_num_threads(1)
-    network = new_network("small", (0.3,), (0.4,), 0)
-    weight, bias = new_head(C, 64, 1)
+    model = new_model()
     history = fit(
-        network, weight, bias, source,
-        lrs=cosine(lr, epochs), batch_size=16, momentum=momentum, weight_decay=5e-3, loss=cross_entropy,
-        precision=precision, device=torch.device("cpu"),  # type: ignore[arg-type]
-        tick=lambda done, total: None, report=report, checkpoint=checkpoint, restored=restored,
+        model, images or Shuffled(),
+        lrs=cosine(lr, epochs), batch_size=batch_size, shards=shards, momentum=momentum, weight_decay=weight_decay, loss=loss,
+        precision=precision, tick=tick, report=report, checkpoint=checkpoint, restored=restored,
     )  # fmt: skip
-    return network, weight.detach(), bias.detach(), history
+    return model, history
 
 
-def same(a: tuple[Network, Tensor, Tensor, Epochs], b: tuple[Network, Tensor, Tensor, Epochs]) -> bool:
+def same(a: tuple[Classifier, Epochs], b: tuple[Classifier, Epochs]) -> bool:
     pairs = zip(a[0].state_dict().values(), b[0].state_dict().values(), strict=True)
-    history = all(torch.equal(getattr(a[3], n), getattr(b[3], n)) for n in ("loss", "accuracy", "norms"))
-    return all(torch.equal(x, y) for x, y in pairs) and torch.equal(a[1], b[1]) and torch.equal(a[2], b[2]) and history
+    history = all(torch.equal(getattr(a[1], n), getattr(b[1], n)) for n in ("loss", "accuracy", "norms"))
+    return all(torch.equal(x, y) for x, y in pairs) and history
 
 
 def test_fit_equals_the_obvious_loop_with_torchs_sgd_and_scheduler() -> None:
-    network, weight, bias, history = train()
+    model, history = train()
     reference = new_network("small", (0.3,), (0.4,), 0).train()
     head = torch.nn.Linear(64, C)
     with torch.no_grad():
@@ -64,7 +87,7 @@ def test_fit_equals_the_obvious_loop_with_torchs_sgd_and_scheduler() -> None:
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
     for epoch in range(3):
         total = 0.0
-        for index in torch.split(source(epoch)[0], 16):
+        for index in torch.split(order_of(epoch), 16):
             loss = torch.nn.functional.cross_entropy(head(reference(IMAGES[index])), LABELS[index])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -72,9 +95,9 @@ def test_fit_equals_the_obvious_loop_with_torchs_sgd_and_scheduler() -> None:
             total += float(loss.detach()) * len(index)
         scheduler.step()
         assert float(history.loss[epoch]) == pytest.approx(total / N, rel=1e-4)
-    torch.testing.assert_close(weight, head.weight.detach(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(bias, head.bias.detach(), rtol=1e-4, atol=1e-5)
-    for ours, theirs in zip(network.state_dict().values(), reference.state_dict().values(), strict=True):
+    torch.testing.assert_close(model.weight, head.weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.bias, head.bias, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(model.network.state_dict().values(), reference.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
@@ -108,41 +131,28 @@ def test_a_stop_asked_for_before_a_step_is_saved_first() -> None:
         if done == 32:
             raise Stopped("stop")
 
-    network = new_network("small", (0.3,), (0.4,), 0)
-    weight, bias = new_head(C, 64, 1)
     with pytest.raises(Stopped):
-        fit(
-            network, weight, bias, source,
-            lrs=[0.1], batch_size=16, momentum=0.9, weight_decay=0.0, loss=cross_entropy, precision="fp32",
-            device=torch.device("cpu"), tick=tick, report=lambda _: None,
-            checkpoint=lambda step, state: seen.append((step, set(state()))), restored=None,
-        )  # fmt: skip
+        train(tick=tick, checkpoint=lambda step, state: seen.append((step, set(state()))))
     assert [step for step, _ in seen] == [1, 2, 2]
     assert {"head.weight", "momentum.0", "sums"} <= seen[-1][1]
 
 
 def test_the_history_has_a_row_per_epoch_and_reports_it() -> None:
     told: list[Mapping[str, float]] = []
-    _, weight, _, history = train(report=told.append)
+    model, history = train(report=told.append)
     assert [row["epoch"] for row in told] == [1, 2, 3]
     assert history.loss.tolist() == [row["loss"] for row in told]
     assert torch.isfinite(history.norms).all()
-    torch.testing.assert_close(history.norms[-1], weight.norm(dim=1))
+    torch.testing.assert_close(history.norms[-1], model.weight.detach().norm(dim=1))
     assert float(history.loss[-1]) < float(history.loss[0])
 
 
 def test_weight_decay_acts_on_every_parameter_batch_norm_and_biases_too() -> None:
-    torch.set_num_threads(1)
-    network = new_network("small", (0.3,), (0.4,), 0)
-    weight, bias = new_head(C, 64, 1)
-    before = [p.detach().clone() for p in (*network.parameters(), weight, bias)]
-    fit(
-        network, weight, bias, lambda epoch: (torch.arange(16), lambda index: (IMAGES[index], LABELS[index])),
-        lrs=[0.1], batch_size=16, momentum=0.0, weight_decay=0.5, loss=lambda logits, y: 0.0 * logits.sum(),
-        precision="fp32", device=torch.device("cpu"), tick=lambda done, total: None, report=lambda _: None,
-        checkpoint=lambda step, state: None, restored=None,
-    )  # fmt: skip
-    for old, new in zip(before, (*network.parameters(), weight, bias), strict=True):
+    before = [p.detach().clone() for p in new_model().parameters()]
+    model, _ = train(
+        epochs=1, lr=0.1, momentum=0.0, weight_decay=0.5, images=Shuffled(16), loss=lambda logits, y: 0.0 * logits.sum()
+    )
+    for old, new in zip(before, model.parameters(), strict=True):
         torch.testing.assert_close(new.detach(), old * (1 - 0.1 * 0.5))
 
 
@@ -158,32 +168,78 @@ def test_divergence_in_the_very_last_step_is_seen() -> None:
         train(epochs=1, lr=1e38)
 
 
-@pytest.mark.parametrize(("images", "sizes"), [(64, [32, 32]), (65, [32, 33]), (66, [32, 32, 2]), (1, [1]), (31, [31])])
-def test_a_last_batch_of_one_image_joins_the_one_before(images: int, sizes: list[int]) -> None:
-    parts = batches(torch.arange(images), 32)
-    assert [len(part) for part in parts] == sizes
-    assert torch.equal(torch.cat(parts), torch.arange(images))
+@pytest.mark.parametrize(
+    ("images", "shards", "sizes"),
+    [(64, 1, [32, 32]), (65, 1, [32, 33]), (66, 1, [32, 32, 2]), (1, 1, [1]), (67, 2, [32, 35]), (68, 2, [32, 32, 4])],
+)  # fmt: skip
+def test_a_last_batch_with_less_than_two_images_a_shard_joins_the_one_before(
+    images: int, shards: int, sizes: list[int]
+) -> None:
+    assert batches(images, 32, shards) == sizes
+
+
+def test_every_image_is_seen_once_an_epoch_in_the_drawn_order() -> None:
+    seen: list[Tensor] = []
+
+    class Watched(Shuffled):
+        def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(index.clone())
+            return super().take(index)
+
+    train(epochs=2, images=Watched(), shards=2)
+    assert torch.equal(torch.cat(seen), torch.cat([order_of(0), order_of(1)]))
+
+
+def test_shards_equal_the_obvious_loop_over_parts_of_a_batch() -> None:
+    model, history = train(epochs=1, shards=3)
+    reference = new_model().train()
+    optimizer = torch.optim.SGD(reference.parameters(), 0.05, momentum=0.9, weight_decay=5e-3)
+    norms = [module for module in reference.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    total = 0.0
+    for batch in torch.split(order_of(0), 16):
+        optimizer.zero_grad()
+        parts, left = batch.tensor_split(3), []
+        before = [(n.running_mean.clone(), n.running_var.clone()) for n in norms]  # type: ignore[union-attr]
+        for part in parts:
+            for norm, (mean, variance) in zip(norms, before, strict=True):
+                norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+            losses = torch.nn.functional.cross_entropy(reference(IMAGES[part]), LABELS[part], reduction="sum")
+            torch.autograd.backward(losses / len(batch))
+            left.append([(n.running_mean, n.running_var) for n in norms])
+            total += float(losses.detach())
+        for place, norm in enumerate(norms):
+            norm.running_mean = torch.stack([shard[place][0] for shard in left]).mean(0)  # type: ignore[misc]
+            norm.running_var = torch.stack([shard[place][1] for shard in left]).mean(0)  # type: ignore[misc]
+        optimizer.step()
+    assert float(history.loss[0]) == pytest.approx(total / N, rel=1e-5)
+    ours = {n: v for n, v in model.state_dict().items() if "num_batches" not in n}
+    for name, value in ours.items():
+        torch.testing.assert_close(value, reference.state_dict()[name], rtol=1e-3, atol=1e-5)
+    assert model.state_dict()["network.backbone.layers.1.num_batches_tracked"] == 3, "three batches, however cut"
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_step_leaves_every_tensor_where_it_was_and_lists_all_that_it_changes_as_a_captured_one_must(shards: int) -> None:
+    model, images = new_model().train(), Shuffled()
+    step = Step(model, images, shards=shards, momentum=0.9, weight_decay=5e-3, loss=cross_entropy, precision="fp32", team=ALONE)
+    images.draw(0)
+    step.lr.fill_(0.1)
+    kept = [*model.parameters(), *model.buffers(), *(v for s in step.optimizer.state.values() for v in s.values())]
+    kept += [value for value in vars(step).values() if isinstance(value, Tensor)]
+    listed = {tensor.data_ptr() for tensor in step.changed()}
+    for size in (16, 16, 13):
+        before = [(tensor.data_ptr(), tensor.detach().clone()) for tensor in kept]
+        step(size)
+        for tensor, (address, value) in zip(kept, before, strict=True):
+            assert tensor.data_ptr() == address
+            assert torch.equal(tensor, value) or address in listed
+    assert int(step.place) == N
 
 
 def test_bf16_stays_near_fp32() -> None:
-    exact, rough = train(epochs=1)[3].loss, train(epochs=1, precision="bf16")[3].loss
+    exact, rough = train(epochs=1)[1].loss, train(epochs=1, precision="bf16")[1].loss
     assert not torch.equal(exact, rough)
     assert float(exact[0]) == pytest.approx(float(rough[0]), rel=0.02)
-
-
-def test_an_unknown_device_is_a_usage_error() -> None:
-    for name in ("cuda:99", "toaster"):
-        with pytest.raises(WbltrError) as caught:
-            prepare(name, 1)
-        assert caught.value.exit_code == 2
-
-
-def test_running_out_of_memory_is_one_line_with_advice() -> None:
-    with pytest.raises(WbltrError, match="out of memory") as caught, enough_memory("use less"):
-        torch.empty(2**60, dtype=torch.uint8)
-    assert (caught.value.exit_code, caught.value.hint) == (8, "use less")
-    with pytest.raises(RuntimeError, match="other"), enough_memory("use less"):
-        raise RuntimeError("other")
 
 
 def test_an_empty_history_is_all_nan() -> None:

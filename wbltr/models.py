@@ -67,7 +67,8 @@ class SmallNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs, stride in ((channels, 32, 1), (32, 64, 2), (64, 64, 1)):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+            convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,6 +124,28 @@ class Network(nn.Module):
         x = (images.float() / 255 - self.mean) / self.std
         embeddings: Tensor = self.backbone(x.contiguous(memory_format=torch.channels_last))
         return embeddings
+
+
+class Classifier(nn.Module):
+    """A network with its linear head: `(B, C, H, W)` uint8 → logits `(B, classes)`; the head computes in fp32 always.
+
+    Args:
+        network: on its device.
+        weight, bias: `(classes, D)` and `(classes,)` on the same device; trained in place.
+    """
+
+    def __init__(self, network: Network, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(B, C, H, W)` uint8 → `(B, classes)` float32."""
+        embeddings = self.network(images)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            logits: Tensor = embeddings.float() @ self.weight.T + self.bias
+        return logits
 
 
 def empty_network(name: str, mean: Sequence[float], std: Sequence[float]) -> Network:

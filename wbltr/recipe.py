@@ -68,6 +68,7 @@ class FeaturesConfig(Config):
     ] = "resnet34"
     epochs: Count = 200
     batch_size: Annotated[int, Field(ge=2, strict=True)] = 64
+    micro_batch: Annotated[int, Field(ge=2, strict=True)] | None = added_later(None)  # images that batch-norm sees at once
     lr: Positive = 0.01
     momentum: Share = 0.9
     weight_decay: NonNegative = 5e-3  # SGD's, on all parameters: twice the λ of eq. 3
@@ -88,6 +89,17 @@ class FeaturesConfig(Config):
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels, std has {len(self.std)}")
         return self
+
+    @model_validator(mode="after")
+    def _a_micro_batch_is_part_of_a_batch(self) -> Self:
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}")
+        return self
+
+    @property
+    def shards(self) -> int:
+        """Parts that a batch is cut into."""
+        return 1 if self.micro_batch is None else -(-self.batch_size // self.micro_batch)
 
 
 class EmbeddingsConfig(Config):

@@ -3,68 +3,44 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from wbltr.distributed import ALONE, Team
 from wbltr.errors import Stopped, WbltrError
 from wbltr.functional.projections import row_norms
-from wbltr.models import Network
+from wbltr.machine import Precision, autocast, captured
+from wbltr.models import Classifier
 
-Take = Callable[[Tensor], tuple[Tensor, Tensor]]  # image numbers (B,) -> images (B, C, H, W) uint8, labels (B,)
-EpochSource = Callable[[int], tuple[Tensor, Take]]  # epoch -> order of images (N,), and how to take a batch of them
 Checkpoint = Callable[[int, Callable[[], Mapping[str, Tensor]]], None]  # steps done, what to save if it is time to
+LISTEN_EVERY = 16  # steps between looks at whether another process was asked to stop
 
 
-def prepare(device: str, threads: int | None) -> torch.device:
-    """Set the number of threads and choose the device.
+class Images(Protocol):
+    """Training images on a device. The tensors that `take` reads stay where they are from epoch to epoch."""
 
-    Args:
-        device: `auto` (an NVIDIA device if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
-        threads: CPU threads; None: the cores this process may use.
+    order: Tensor  # (N,) int64, the epoch's permutation
 
-    Raises:
-        WbltrError: code "usage" for a device that is not there.
-    """
-    free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(threads or free or 1)
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise WbltrError(f"--device {device}: {str(error).splitlines()[0]}", "try --device cpu", "usage") from None
-    return chosen
+    def draw(self, epoch: int) -> None:
+        """Draw the epoch's order and augmentation, in place."""
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Image numbers `(B,)` → images `(B, C, H, W)` uint8 and labels `(B,)` int64."""
 
 
-@contextmanager
-def enough_memory(advice: str) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into one line with advice (code "training")."""
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise WbltrError(f"out of memory: {str(error).splitlines()[0]:.200}", advice, "training") from error
-        raise
-
-
-def autocast(device: torch.device, precision: Literal["auto", "bf16", "fp32"]) -> torch.autocast:
-    """bf16 arithmetic with fp32 weights and statistics, or plain fp32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut an order of images into batches; a last batch of one image joins the one before (batch-norm needs two)."""
-    parts = list(torch.split(order, batch_size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+def batches(images: int, batch_size: int, shards: int = 1) -> list[int]:
+    """Sizes of an epoch's batches. Batch-norm needs two images a shard: a last batch with less joins the one before."""
+    sizes = [min(batch_size, images - first) for first in range(0, images, batch_size)]
+    if len(sizes) > 1 and sizes[-1] < 2 * shards:
+        last = sizes.pop()
+        sizes[-1] += last
+    return sizes
 
 
 @dataclass
@@ -83,121 +59,235 @@ class Epochs:
         return cls(running, running.clone(), torch.full((epochs, classes), nan))
 
 
+class _RunningStatistics:
+    """Batch-norm's running statistics over shards that all start from the same values: their mean, counted as one batch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.running = [t for norm in norms for t in (norm.running_mean, norm.running_var) if t is not None]
+        self.tracked = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+        self.before: list[Tensor] = []
+        self.total = torch.empty(0)
+
+    def remember(self) -> None:
+        """Keep what every shard starts from."""
+        self.before = [t.clone() for t in (*self.running, *self.tracked)]
+        self.total = torch.zeros_like(self._flat())
+
+    def collect(self) -> None:
+        """Add what a shard left to the total, and go back."""
+        self.total += self._flat()
+        for tensor, earlier in zip((*self.running, *self.tracked), self.before, strict=True):
+            tensor.copy_(earlier)
+
+    def settle(self, shards: int, team: Team) -> None:
+        """Take the mean over the shards of the whole team."""
+        mean = team.sum_(self.total) / shards
+        values = torch.split(mean, [t.numel() for t in self.running])
+        for tensor, value in zip(self.running, values, strict=True):
+            tensor.copy_(value)
+        for count in self.tracked:
+            count += 1
+
+    def _flat(self) -> Tensor:
+        return torch.cat(self.running)
+
+
+class Step:
+    """One step of SGD on the next images of the epoch, on tensors that stay where they are.
+
+    It asks the device nothing and takes nothing from the host, so that a CUDA graph can repeat it. The batch is cut into
+    shards: batch-norm sees one at a time, gradients and running statistics are the mean over their images. A team shares them.
+
+    Attributes:
+        lr: `()` float32.
+        sums: `(4,)` float64 of the epoch so far: loss · images, images right, images, wishes to stop.
+        place: `()` int64, images of the epoch's order that are done.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        images: Images,
+        *,
+        shards: int,
+        momentum: float,
+        weight_decay: float,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        precision: Precision,
+        team: Team,
+    ) -> None:
+        self.device = model.weight.device
+        self.model, self.images, self.shards, self.loss, self.precision, self.team = (
+            model,
+            images,
+            shards,
+            loss,
+            precision,
+            team,
+        )
+        self.through = team.averaging(model, self.device)
+        self.statistics = _RunningStatistics(model)
+        self.parameters = [*model.network.parameters(), model.weight, model.bias]
+        self.lr = torch.zeros((), device=self.device)
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.SGD(self.parameters, self.lr, momentum, weight_decay=weight_decay, fused=fused)
+        # From zeros a first step is torch's own first step, and a captured one finds the addresses.
+        self.momenta = [torch.zeros_like(parameter) for parameter in self.parameters] if momentum else []
+        for parameter, buffer in zip(self.parameters, self.momenta, strict=False):
+            self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        self.place = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.wish = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._offsets = torch.arange(len(images.order), device=self.device)
+
+    def __call__(self, size: int) -> None:
+        """Learn from the next `size` images."""
+        self.optimizer.zero_grad()
+        if self.shards > 1:
+            self.statistics.remember()
+        seen = torch.zeros_like(self.sums)
+        seen[3] = self.wish
+        mine = self._offsets[:size].tensor_split(self.shards)[self.team.rank :: self.team.size]
+        for number, part in enumerate(mine):
+            images, labels = self.images.take(self.images.order.index_select(0, self.place + part))
+            with self.team.quiet(self.through) if number < len(mine) - 1 else nullcontext():
+                with autocast(self.device, self.precision):
+                    logits = self.through(images)
+                value = self.loss(logits, labels)
+                # The team takes the mean over its members, a batch the mean over its images.
+                torch.autograd.backward(value * (len(part) * self.team.size / size))
+            seen[0] += value.detach().double() * len(part)
+            seen[1] += (logits.detach().argmax(1) == labels).sum()
+            seen[2] += len(part)
+            if self.shards > 1:
+                self.statistics.collect()
+        if self.shards > 1:
+            self.statistics.settle(self.shards, self.team)
+        self.optimizer.step()
+        self.sums += self.team.sum_(seen)
+        self.place += size
+
+    def changed(self) -> list[Tensor]:
+        """Every tensor that a step writes to."""
+        return [*(p.detach() for p in self.parameters), *self.momenta, *self.model.buffers(), self.sums, self.place]
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint needs to go on to the same bits; the tensors themselves, not copies."""
+        tensors = {f"network.{name}": value for name, value in self.model.network.state_dict().items()}
+        tensors |= {"head.weight": self.model.weight.detach(), "head.bias": self.model.bias.detach(), "sums": self.sums}
+        return tensors | {f"momentum.{number}": buffer for number, buffer in enumerate(self.momenta)}
+
+
 def fit(
-    network: Network,
-    weight: Tensor,
-    bias: Tensor,
-    source: EpochSource,
+    model: Classifier,
+    images: Images,
     *,
     lrs: Sequence[float],
     batch_size: int,
+    shards: int = 1,
     momentum: float,
     weight_decay: float,
     loss: Callable[[Tensor, Tensor], Tensor],
-    precision: Literal["auto", "bf16", "fp32"],
-    device: torch.device,
+    precision: Precision,
     tick: Callable[[int, int], None],
     report: Callable[[Mapping[str, float]], None],
     checkpoint: Checkpoint,
     restored: tuple[int, Mapping[str, Tensor]] | None,
+    team: Team = ALONE,
 ) -> Epochs:
     """Train a network and its head in place by SGD, weight decay on every parameter.
 
-    The head computes in fp32; everything below it in `precision`. On one CPU with one thread count, a run that is
-    stopped at any step and restored gives the bits of an undisturbed one.
+    On one CPU with one thread count, a run that is stopped at any step and restored gives the bits of an undisturbed one.
+    On a CUDA device each step is one captured graph, with a twin for the short last batch.
 
     Args:
-        network, weight `(C, D)`, bias `(C,)`: on `device`; changed in place.
-        source: draws an epoch's order and crops.
+        model: on its device; changed in place.
+        images: on the same device; an epoch's order and augmentation.
         lrs: one learning rate per epoch.
+        shards: parts that a batch is cut into, each with its own batch-norm statistics; a multiple of the team's size.
         loss: logits `(B, C)`, labels `(B,)` → mean over the batch.
         tick: called before each step with images done and images in all; may raise `Stopped`.
         report: called after each epoch.
-        checkpoint: called after each step, and before a stop.
-        restored: a step and what the checkpoint held.
+        checkpoint: called after each step, and before a stop; on the leader only.
+        restored: a step and what the checkpoint held; the leader's counts for all.
+        team: the processes that share the work; see `wbltr.distributed`.
 
     Raises:
         WbltrError: code "training" when the loss or a weight is no longer finite.
     """
-    weight.requires_grad_()
-    bias.requires_grad_()
-    parameters = [*network.parameters(), weight, bias]
-    fused = device.type in ("cpu", "cuda")
-    optimizer = torch.optim.SGD(parameters, lrs[0], momentum=momentum, weight_decay=weight_decay, fused=fused)
-    history = Epochs.empty(len(lrs), len(weight))
-    sums = torch.zeros(3, dtype=torch.float64, device=device)  # of the running epoch: loss, correct, images
+    step = Step(
+        model, images, shards=shards, momentum=momentum, weight_decay=weight_decay, loss=loss, precision=precision, team=team
+    )
+    history = Epochs.empty(len(lrs), len(model.weight))
+    done = torch.zeros((), dtype=torch.int64)  # steps
 
     def state() -> dict[str, Tensor]:
-        tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-        tensors |= {"head.weight": weight.detach(), "head.bias": bias.detach(), "sums": sums}
-        tensors |= {"loss": history.loss, "accuracy": history.accuracy, "norms": history.norms}
-        for number, parameter in enumerate(parameters):
-            buffer = optimizer.state[parameter].get("momentum_buffer") if momentum else None
-            if buffer is not None:
-                tensors[f"momentum.{number}"] = buffer
-        return tensors
+        return step.state() | {"loss": history.loss, "accuracy": history.accuracy, "norms": history.norms}
 
-    step = 0
     if restored is not None:
-        step, saved = restored
-        network.load_state_dict({n.removeprefix("network."): t for n, t in saved.items() if n.startswith("network.")})
+        done.fill_(restored[0])
         with torch.no_grad():
-            weight.copy_(saved["head.weight"])
-            bias.copy_(saved["head.bias"])
-            sums.copy_(saved["sums"])
-        history = Epochs(saved["loss"].clone(), saved["accuracy"].clone(), saved["norms"].clone())
-        for number, parameter in enumerate(parameters):
-            if f"momentum.{number}" in saved:
-                buffer = torch.empty_like(parameter).copy_(saved[f"momentum.{number}"])  # in the parameter's own layout
-                optimizer.state[parameter]["momentum_buffer"] = buffer
+            for name, tensor in state().items():
+                tensor.copy_(restored[1][name])
+    team.follow([*state().values(), done])
 
-    network.train()
-    done = 0
+    sizes = batches(len(images.order), batch_size, shards)
+    first = int(done)
+    run: dict[int, Callable[[], None]] = {}  # by size of batch: the usual one, and the twin for the last
+    model.train()
     for epoch, lr in enumerate(lrs):
-        order, take = source(epoch)
-        parts = batches(order, batch_size)
-        total = len(order) * len(lrs)
-        if step >= (epoch + 1) * len(parts):
-            done += len(order)
+        skipped = first - epoch * len(sizes)
+        if skipped >= len(sizes):
             continue
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        for number, index in enumerate(parts):
-            done += len(index)
-            if step > epoch * len(parts) + number:
-                continue
+        skipped = max(skipped, 0)
+        images.draw(epoch)
+        step.lr.fill_(lr)
+        step.place.fill_(sum(sizes[:skipped]))
+        for place in range(skipped, len(sizes)):
             try:
-                tick(done - len(index), total)
+                tick(epoch * len(images.order) + sum(sizes[:place]), len(lrs) * len(images.order))
             except Stopped:
-                checkpoint(step, state)
-                raise
-            images, labels = take(index)
-            with autocast(device, precision):
-                embeddings = network(images)
-            logits = embeddings.float() @ weight.T + bias
-            value = loss(logits, labels)
-            optimizer.zero_grad()
-            torch.autograd.backward(value)
-            optimizer.step()
-            right = (logits.detach().argmax(1) == labels).sum()
-            sums += torch.stack(
-                [value.detach().double() * len(index), right.double(), torch.tensor(float(len(index)), device=device)]
-            )
-            step += 1
-            if number == len(parts) - 1:
-                mean_loss, accuracy = (sums[:2] / sums[2]).tolist()
-                sums.zero_()
-                # The loss of an epoch's last step was taken before that step: look at what it left, too.
-                if not math.isfinite(mean_loss) or not all(bool(torch.isfinite(p).all()) for p in parameters):
-                    raise WbltrError(
-                        f"training diverged in epoch {epoch + 1} of {len(lrs)}: "
-                        f"the loss is {mean_loss:.3g}, or a weight is no longer finite",
-                        "lower features.lr or features.weight_decay, for example --set features.lr=0.001",
-                        "training",
-                    )
-                history.loss[epoch], history.accuracy[epoch] = mean_loss, accuracy
-                history.norms[epoch] = row_norms(weight.detach()).cpu()
-                report({"epoch": epoch + 1, "epochs": len(lrs), "loss": mean_loss, "accuracy": accuracy, "lr": lr})
-            checkpoint(step, state)
-    tick(done, done)
+                if team.size == 1:
+                    checkpoint(int(done), state)
+                    raise
+                step.wish.fill_(1)
+            size = sizes[place]
+            if size not in run:
+                run[size] = captured(partial(step, size), step.changed(), step.device)
+            run[size]()
+            done += 1
+            if place == len(sizes) - 1:
+                _close(step, history, epoch, lrs, report)
+            try:
+                if team.leads:
+                    checkpoint(int(done), state)
+            except Stopped:
+                if team.size == 1:
+                    raise
+                step.wish.fill_(1)
+            # All stop after the same step, or those that go on would wait for the others.
+            if team.size > 1 and int(done) % LISTEN_EVERY == 0 and step.sums[3] > 0:
+                raise Stopped("stopped, since one of the processes was asked to", "the same command goes on")
+    tick(len(lrs) * len(images.order), len(lrs) * len(images.order))
     return history
+
+
+def _close(
+    step: Step, history: Epochs, epoch: int, lrs: Sequence[float], report: Callable[[Mapping[str, float]], None]
+) -> None:
+    """Write an epoch's row; the only place where the device is asked."""
+    mean_loss, accuracy = (step.sums[:2] / step.sums[2]).tolist()
+    step.sums.zero_()
+    # The loss of an epoch's last step was taken before that step: look at what it left, too.
+    finite = torch.stack([torch.isfinite(p).all() for p in step.parameters]).all()
+    if not math.isfinite(mean_loss) or not finite:
+        raise WbltrError(
+            f"training diverged in epoch {epoch + 1} of {len(lrs)}: "
+            f"the loss is {mean_loss:.3g}, or a weight is no longer finite",
+            "lower features.lr or features.weight_decay, for example --set features.lr=0.001",
+            "training",
+        )
+    history.loss[epoch], history.accuracy[epoch] = mean_loss, accuracy
+    history.norms[epoch] = row_norms(step.model.weight.detach()).cpu()
+    report({"epoch": epoch + 1, "epochs": len(lrs), "loss": mean_loss, "accuracy": accuracy, "lr": lrs[epoch]})

@@ -18,16 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from wbltr.data.augment import crop_and_flip, draw, padded
+from wbltr.data.augment import AugmentedImages
 from wbltr.errors import Stopped
 from wbltr.functional.losses import cross_entropy
-from wbltr.models import Network, new_head, new_network
+from wbltr.machine import prepare
+from wbltr.models import Classifier, new_head, new_network
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import available_precision
 from wbltr.recipe_file import load_recipe
 from wbltr.stages.dataset import run as make_dataset
-from wbltr.training import fit, prepare
+from wbltr.training import fit
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
@@ -98,15 +99,14 @@ class Ours:
     """wbltr's fit(), as the features stage calls it."""
 
     def __init__(self, data: dict[str, Any], network: str, precision: Any) -> None:
-        self.images = padded(torch.from_numpy(data["train.images"]), 4)
-        self.labels = torch.from_numpy(data["train.labels"])
-        self.network: Network = new_network(network, MEAN, STD, 0)
-        self.weight, self.bias = new_head(100, self.network.embedding_size, 0)
+        images, labels = torch.from_numpy(data["train.images"]), torch.from_numpy(data["train.labels"])
+        self.images = AugmentedImages(images, labels, "crop-flip", 4, lambda epoch: generator(0, "epoch", epoch))
+        backbone = new_network(network, MEAN, STD, 0)
+        self.model = Classifier(backbone, *new_head(100, backbone.embedding_size, 0))
         self.precision = precision
 
-    def epoch_seconds(self, train_batches: int | None, epoch: int) -> float:
+    def epoch_seconds(self, train_batches: int | None) -> float:
         """Seconds of one epoch, scaled up from the batches that ran. Nothing is tested: the last epoch is kept."""
-        draws = draw(len(self.images), "crop-flip", 4, generator(0, "epoch", epoch))
 
         def tick(done: int, total: int) -> None:
             if train_batches is not None and done >= train_batches * 64:
@@ -115,12 +115,11 @@ class Ours:
         begun = time.perf_counter()
         with suppress(Stopped):
             fit(
-                self.network, self.weight, self.bias,
-                lambda _: (draws.order, lambda index: (crop_and_flip(self.images, 4, index, draws), self.labels[index])),
+                self.model, self.images,
                 lrs=[0.01], batch_size=64, momentum=0.9, weight_decay=5e-3, loss=cross_entropy, precision=self.precision,
-                device=torch.device("cpu"), tick=tick, report=lambda _: None, checkpoint=lambda *_: None, restored=None,
+                tick=tick, report=lambda _: None, checkpoint=lambda *_: None, restored=None,
             )  # fmt: skip
-        whole = -(-len(self.images) // 64)
+        whole = -(-len(self.images.order) // 64)
         return (time.perf_counter() - begun) * whole / min(whole, train_batches or whole)
 
 
@@ -137,12 +136,11 @@ def main() -> None:
     plain = Plain(data, given.network, workers=measure.machine()["cores"])
     precision = available_precision()
     ours = Ours(data, given.network, precision)
-    epochs = iter(range(1000))
     test_batches = None if given.test_images is None else max(1, given.test_images // 100)
-    ours.epoch_seconds(10, next(epochs))  # warm-up of both
+    ours.epoch_seconds(10)  # warm-up of both
     plain.epoch_seconds(10, 1)
     figures = measure.in_turn(
-        lambda: ours.epoch_seconds(given.batches, next(epochs)),
+        lambda: ours.epoch_seconds(given.batches),
         lambda: plain.epoch_seconds(given.batches, test_batches),
         given.repeats,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,9 +24,13 @@ class Draws:
     left: Tensor
     flip: Tensor
 
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four, in this order."""
+        return self.order, self.top, self.left, self.flip
+
     def to(self, device: torch.device) -> Draws:
         """The same draws on another device."""
-        return Draws(*(t.to(device) for t in (self.order, self.top, self.left, self.flip)))
+        return Draws(*(t.to(device) for t in self.tensors()))
 
 
 def draw(images: int, augment: Augment, pad: int, source: torch.Generator) -> Draws:
@@ -69,3 +74,33 @@ def crop_and_flip(images: Tensor, pad: int, index: Tensor, draws: Draws) -> Tens
     windows = images.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, 2·pad + 1, 2·pad + 1, H, W)
     crops = windows[index, :, draws.top[index], draws.left[index]]
     return torch.where(draws.flip[index].view(-1, 1, 1, 1), crops.flip(3), crops)
+
+
+class AugmentedImages:
+    """Training images on a device, augmented anew each epoch; every tensor stays where it is, for captured steps.
+
+    Args:
+        images: `(N, C, H, W)` uint8, on the device.
+        labels: `(N,)` int64, there too.
+        augment, pad: see `draw`.
+        source: the generator of an epoch, see `wbltr.randomness`.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, augment: Augment, pad: int, source: Callable[[int], torch.Generator]
+    ) -> None:
+        self.labels, self.augment, self.pad, self.source = labels, augment, pad, source
+        self.images = padded(images, pad)
+        zeros = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        self.draws = Draws(zeros, zeros.clone(), zeros.clone(), zeros.bool())
+        self.order = self.draws.order
+
+    def draw(self, epoch: int) -> None:
+        """Draw an epoch's order, crops and flips."""
+        fresh = draw(len(self.images), self.augment, self.pad, self.source(epoch))
+        for tensor, value in zip(self.draws.tensors(), fresh.tensors(), strict=True):
+            tensor.copy_(value)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Image numbers `(B,)` → crops `(B, C, H, W)` uint8 as drawn for this epoch, labels `(B,)`."""
+        return crop_and_flip(self.images, self.pad, index, self.draws), self.labels[index]

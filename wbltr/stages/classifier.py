@@ -16,10 +16,10 @@ import torch
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.schedules import cosine
 from wbltr.heads import Trial, fit_heads
+from wbltr.machine import enough_memory, prepare
 from wbltr.models import new_head
 from wbltr.pipeline import Runtime
 from wbltr.recipe import ClassifierConfig
-from wbltr.training import enough_memory, prepare
 
 
 def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from wbltr.data.augment import crop_and_flip, draw, padded
+from wbltr.machine import autocast, enough_memory, prepare
 from wbltr.models import empty_network
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.stages import EmbeddingsStageConfig
-from wbltr.training import autocast, enough_memory, prepare
 
 BATCH = 500  # images; part of the revision, since kernels may differ by batch size
 

@@ -14,9 +14,9 @@ import torch
 
 from wbltr.functional import metrics
 from wbltr.functional.projections import row_norms
+from wbltr.machine import prepare
 from wbltr.pipeline import Runtime
 from wbltr.recipe import EvalConfig
-from wbltr.training import prepare
 
 
 def run(config: EvalConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:

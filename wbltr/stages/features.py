@@ -6,29 +6,42 @@ Gives: `network.*` (every weight and buffer), `head.weight` float32 `(C, D)`, `h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wbltr.data.augment import crop_and_flip, draw, padded
+from wbltr.data.augment import AugmentedImages
+from wbltr.distributed import Team, team
 from wbltr.errors import WbltrError
 from wbltr.functional.losses import class_balanced_weights, loss_of
 from wbltr.functional.schedules import cosine
-from wbltr.models import new_head, new_network, parameter_count
+from wbltr.machine import enough_memory, own_stream, prepare
+from wbltr.models import Classifier, new_head, new_network, parameter_count
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
-from wbltr.training import Take, enough_memory, fit, prepare
+from wbltr.training import Epochs, fit
 
 
 def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
-    """Train by SGD with momentum and weight decay on every parameter; see the module's docstring for the tensors."""
+    """Train by SGD with momentum and weight decay on every parameter; see the module's docstring for the tensors.
+
+    Under torchrun every process runs this, and the leader's result is the one that counts.
+    """
+    us = team()
+    if config.shards % us.size:
+        raise WbltrError(
+            f"{us.size} processes cannot share {config.shards} parts of a batch: features.micro_batch is {config.micro_batch}",
+            f"--set features.micro_batch={max(2, config.batch_size // us.size)}",
+            "usage",
+        )
     saved = runtime.restore()
     # Other bits come from another number of threads, so a resumed run keeps the one it began with.
-    device = prepare(runtime.device, runtime.threads or (saved[2].get("threads") if saved else None))
-    runtime.witness.update(device=str(device), threads=torch.get_num_threads())
+    threads = runtime.threads or (saved[2].get("threads") if saved else None)
+    device = prepare(runtime.device, threads, us.beside, us.place)
+    runtime.witness.update(device=str(device), threads=torch.get_num_threads(), processes=us.size)
     images = torch.from_numpy(inputs["dataset"]["train.images"])
     if images.shape[1] != len(config.mean):
         raise WbltrError(
@@ -36,47 +49,58 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
             f"give one mean and std a channel: --set 'features.mean={[0.5] * images.shape[1]}' and features.std",
             "recipe",
         )
-    images = padded(images.to(device), config.pad)
-    labels = torch.from_numpy(inputs["dataset"]["train.labels"]).to(device)
-    counts = torch.from_numpy(inputs["dataset"]["class_counts"])
-    weights = class_balanced_weights(counts, config.beta).float().to(device)
-    network = new_network(config.network, config.mean, config.std, config.seed).to(device)
-    weight, bias = (t.to(device) for t in new_head(len(counts), network.embedding_size, config.seed))
-
-    def source(epoch: int) -> tuple[Tensor, Take]:
-        draws = draw(len(images), config.augment, config.pad, generator(config.seed, "epoch", epoch)).to(device)
-        return draws.order, lambda index: (crop_and_flip(images, config.pad, index, draws), labels[index])
-
-    parameters = parameter_count(network) + weight.numel() + bias.numel()
     lrs = cosine(config.lr, config.epochs, config.scheduler)
-    restored = {name: torch.from_numpy(value) for name, value in saved[1].items()} if saved else {}
-    with enough_memory("use a smaller features.batch_size or network"):
-        history = fit(
-            network,
-            weight,
-            bias,
-            source,
-            lrs=lrs,
-            batch_size=config.batch_size,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            loss=lambda logits, y: loss_of(config.loss, logits, y, weights),
-            precision=config.precision,
-            device=device,
-            tick=runtime.tick,
-            report=lambda metrics: runtime.report({**metrics, "parameters": parameters}),
-            checkpoint=lambda step, state: runtime.checkpoint(step, lambda: _on_cpu(state())),
-            restored=(saved[0], restored) if saved else None,
-        )
+    with us.connected(device), own_stream(device), enough_memory("use a smaller features.batch_size or network"):
+        us.begin(str(config.hashed()))
+        model, history = _train(config, inputs["dataset"], runtime, device, us, lrs, saved)
     return {
-        **_on_cpu({f"network.{name}": value for name, value in network.state_dict().items()}),
-        "head.weight": weight.detach().cpu(),
-        "head.bias": bias.detach().cpu(),
+        **_on_cpu({f"network.{name}": value for name, value in model.network.state_dict().items()}),
+        **_on_cpu({"head.weight": model.weight, "head.bias": model.bias}),
         "history.loss": history.loss,
         "history.accuracy": history.accuracy,
         "history.norms": history.norms,
         "history.lr": torch.tensor(lrs, dtype=torch.float64),
     }
+
+
+def _train(
+    config: FeaturesConfig,
+    dataset: Mapping[str, Any],
+    runtime: Runtime,
+    device: torch.device,
+    us: Team,
+    lrs: Sequence[float],
+    saved: tuple[int, Mapping[str, Any], Mapping[str, Any]] | None,
+) -> tuple[Classifier, Epochs]:
+    counts = torch.from_numpy(dataset["class_counts"])
+    weights = class_balanced_weights(counts, config.beta).float().to(device)
+    images = AugmentedImages(
+        torch.from_numpy(dataset["train.images"]).to(device),
+        torch.from_numpy(dataset["train.labels"]).to(device),
+        config.augment,
+        config.pad,
+        lambda epoch: generator(config.seed, "epoch", epoch),
+    )
+    network = new_network(config.network, config.mean, config.std, config.seed)
+    model = Classifier(network, *new_head(len(counts), network.embedding_size, config.seed)).to(device)
+    parameters = parameter_count(model)
+    history = fit(
+        model,
+        images,
+        lrs=lrs,
+        batch_size=config.batch_size,
+        shards=config.shards,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        loss=lambda logits, y: loss_of(config.loss, logits, y, weights),
+        precision=config.precision,
+        tick=runtime.tick,
+        report=lambda metrics: runtime.report({**metrics, "parameters": parameters}),
+        checkpoint=lambda step, state: runtime.checkpoint(step, lambda: _on_cpu(state())),
+        restored=(saved[0], {name: torch.from_numpy(value) for name, value in saved[1].items()}) if saved else None,
+        team=us,
+    )
+    return model, history
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

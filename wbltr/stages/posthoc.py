@@ -15,9 +15,9 @@ from torch import Tensor
 from wbltr.errors import WbltrError
 from wbltr.functional.adjustments import l2_normalize, tau_normalize
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
+from wbltr.machine import prepare
 from wbltr.pipeline import Runtime
 from wbltr.stages import PosthocStageConfig
-from wbltr.training import prepare
 
 SWEEP = tuple(round(0.1 * step, 1) for step in range(31))  # 0, 0.1 … 3
 
