@@ -55,6 +55,8 @@ def test_the_first_stages_defaults_are_the_papers_settings() -> None:
         (EvalConfig, {"flip": "yes"}),
         (ClassifierConfig, {"constraint": "unit-norm", "max_norm": {}}),
         (MaxNormConfig, {"relative": False, "radius": 0}),
+        (FeaturesConfig, {"micro_batch": 65}),
+        (FeaturesConfig, {"micro_batch": 1}),
         (Recipe, {"dataset": {"source": "digits"}, "rows": []}),
         (Recipe, {"dataset": {"source": "digits"}, "name": "../escape"}),
     ],
@@ -71,4 +73,10 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_the_head_of_a_recipe_is_not_hashed_but_every_section_field_is() -> None:
     for section in (FeaturesConfig(), FULL, DatasetConfig(source="digits"), EvalConfig()):
-        assert set(section.hashed()) == set(type(section).model_fields)
+        later = {n for n, f in type(section).model_fields.items() if isinstance(f.json_schema_extra, dict)}
+        assert set(section.hashed()) == set(type(section).model_fields) - later
+
+
+def test_micro_batches_cut_a_batch_into_equal_parts_as_far_as_it_goes() -> None:
+    assert FeaturesConfig().shards == 1
+    assert [FeaturesConfig(batch_size=64, micro_batch=size).shards for size in (64, 32, 30, 2)] == [1, 2, 3, 32]
