@@ -1,18 +1,24 @@
-"""Several processes on one run, as torchrun starts them: who this is, and the few things that they tell each other."""
+"""Several processes on one run, as torchrun starts them: who this is, and the few things that they tell each other.
+
+torch is imported where processes talk: who this is costs nothing to know.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from wbltr.errors import WbltrError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 DAYS = timedelta(days=30)  # the leader may wait for somebody else's run; a lost process is noticed at once all the same
 
@@ -41,18 +47,19 @@ class Team:
         return self.rank == 0
 
     @contextmanager
-    def connected(self, device: torch.device) -> Iterator[None]:
+    def connected(self, device: torch.device | None = None) -> Iterator[None]:
         """The processes connected: gloo for tensors on the CPU, NCCL for those on a GPU.
 
         Raises:
             WbltrError: code "training" when a process was lost.
         """
-        import torch.distributed as dist
-
-        if self.size == 1 or dist.is_initialized():
+        if self.size == 1:
             yield
             return
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=DAYS)
+        import torch.distributed as dist
+
+        gpu = device is not None and device.type == "cuda"
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=DAYS)
         try:
             yield
         except RuntimeError as error:
@@ -68,6 +75,9 @@ class Team:
     def begin(self, what: str) -> None:
         """All start the same work.
 
+        Args:
+            what: the work in words that are equal on all of them.
+
         Raises:
             Dismissed: the leader has nothing to do.
             WbltrError: code "usage" when this process is about to do other work than the leader.
@@ -76,10 +86,10 @@ class Team:
             return
         mine = _word(what)
         leaders = mine.clone()
-        self._broadcast(leaders)
+        self.follow([leaders])
         if not leaders.any():
             raise Dismissed
-        if not torch.equal(mine, leaders):
+        if not mine.equal(leaders):
             raise WbltrError(
                 f"process {self.rank} of {self.size} would train something else than process 0 ({what})",
                 "give all of them the same command, and machines of one kind or an explicit features.precision",
@@ -87,29 +97,26 @@ class Team:
             )
 
     def dismiss(self) -> None:
-        """The leader's word that there is nothing to do."""
-        if self.size > 1:
-            with self.connected(torch.device("cpu")):
-                self._broadcast(torch.zeros(8, dtype=torch.int64))
+        """The leader's word to those that wait in `begin`: there is nothing to do."""
+        with self.connected():
+            self.follow([_word("").zero_()])
 
     def follow(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite the tensors of all by the leader's."""
-        for tensor in tensors if self.size > 1 else ():
-            self._broadcast(tensor)
-
-    def _broadcast(self, tensor: Tensor) -> None:
+        if self.size == 1:
+            return
         import torch.distributed as dist
 
-        with torch.no_grad():
+        for tensor in tensors:
             dense = tensor.detach().contiguous()
             dist.broadcast(dense, 0)
-            tensor.copy_(dense)
+            tensor.detach().copy_(dense)
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add up over all processes, in place."""
-        import torch.distributed as dist
-
         if self.size > 1:
+            import torch.distributed as dist
+
             dist.all_reduce(tensor)
         return tensor
 
@@ -117,21 +124,25 @@ class Team:
         """The model with gradients averaged over all processes in its backward pass."""
         if self.size == 1:
             return model
-        # Batch-norm's statistics are averaged by the step itself.
-        return nn.parallel.DistributedDataParallel(
-            model, [device] if device.type == "cuda" else None, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        from torch.nn.parallel import DistributedDataParallel
+
+        # Batch-norm's statistics are averaged by the step itself. Newer versions of torch have another name for it.
+        names = ("forward_sync_buffers", "broadcast_buffers")
+        options: Any = {next(n for n in names if n in inspect.signature(DistributedDataParallel).parameters): False}
+        return DistributedDataParallel(model, [device] if device.type == "cuda" else None, **options)
 
     def quiet(self, model: nn.Module) -> AbstractContextManager[None]:
         """A backward pass of which the others are told nothing yet: they hear the sum at the next one."""
-        return model.no_sync() if isinstance(model, nn.parallel.DistributedDataParallel) else nullcontext()
+        from torch.nn.parallel import DistributedDataParallel
+
+        return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 ALONE = Team()
 
 
 def team() -> Team:
-    """The team that torchrun's environment describes; of one without it."""
+    """The team that torchrun's environment describes; without one, this process alone."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
         return ALONE
@@ -145,5 +156,7 @@ def team() -> Team:
 
 def _word(text: str) -> Tensor:
     """A text as `(8,)` int64; never all zeros."""
+    import torch
+
     digest = hashlib.sha256(text.encode()).digest()
     return torch.tensor([int.from_bytes(digest[n : n + 4], "big") for n in range(0, 32, 4)])

@@ -107,8 +107,8 @@ def test_every_field_of_every_section_moves_its_key() -> None:
     changed: dict[str, dict[str, Any]] = {
         "features": {
             "network": "resnet32", "epochs": 1, "batch_size": 2, "micro_batch": 2, "lr": 1.0, "momentum": 0.5,
-            "weight_decay": 0.0, "loss": "cb", "beta": 0.5, "scheduler": "released", "precision": "bf16", "augment": "none", "pad": 1,
-            "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "seed": 1,
+            "weight_decay": 0.0, "loss": "cb", "beta": 0.5, "scheduler": "released", "precision": "bf16", "augment": "none",
+            "pad": 1, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "seed": 1,
         },
         "classifier": {
             "loss": "ce", "beta": 0.5, "epochs": 1, "batch_size": 1, "lr": 1.0, "momentum": 0.5, "weight_decay": 0.5,
