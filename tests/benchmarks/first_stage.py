@@ -15,22 +15,14 @@ from typing import Any
 
 import measure
 import torch
+from ours import BATCH, MEAN, STD, FirstStage, long_tailed_cifar
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from wbltr.data.augment import AugmentedImages
 from wbltr.errors import Stopped
-from wbltr.functional.losses import cross_entropy
 from wbltr.machine import prepare
-from wbltr.models import Classifier, new_head, new_network
-from wbltr.pipeline import Runtime
-from wbltr.randomness import generator
+from wbltr.models import new_head, new_network
 from wbltr.recipe import available_precision
-from wbltr.recipe_file import load_recipe
-from wbltr.stages.dataset import run as make_dataset
-from wbltr.training import fit
-
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
@@ -60,7 +52,7 @@ class Plain:
         augment = transforms.Compose([transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), *normalise])
         train = PilImages(data["train.images"], data["train.labels"], augment)
         test = PilImages(data["test.images"], data["test.labels"], transforms.Compose(normalise))
-        self.train = DataLoader(train, 64, shuffle=True, num_workers=workers)
+        self.train = DataLoader(train, BATCH, shuffle=True, num_workers=workers)
         self.test = DataLoader(test, 100, num_workers=workers)
         self.backbone: nn.Module = new_network(network, MEAN, STD, 0).backbone.to(memory_format=torch.contiguous_format)
         weight, _ = new_head(100, new_network(network, MEAN, STD, 0).embedding_size, 0)
@@ -95,32 +87,18 @@ class Plain:
         return training + (time.perf_counter() - begun) * len(self.test) / seen
 
 
-class Ours:
-    """wbltr's fit(), as the features stage calls it."""
+def our_epoch_seconds(ours: FirstStage, train_batches: int | None) -> float:
+    """Seconds of one epoch, scaled up from the batches that ran. Nothing is tested: the last epoch is kept."""
 
-    def __init__(self, data: dict[str, Any], network: str, precision: Any) -> None:
-        images, labels = torch.from_numpy(data["train.images"]), torch.from_numpy(data["train.labels"])
-        self.images = AugmentedImages(images, labels, "crop-flip", 4, lambda epoch: generator(0, "epoch", epoch))
-        backbone = new_network(network, MEAN, STD, 0)
-        self.model = Classifier(backbone, *new_head(100, backbone.embedding_size, 0))
-        self.precision = precision
+    def tick(done: int, total: int) -> None:
+        if train_batches is not None and done >= train_batches * BATCH:
+            raise Stopped("enough")
 
-    def epoch_seconds(self, train_batches: int | None) -> float:
-        """Seconds of one epoch, scaled up from the batches that ran. Nothing is tested: the last epoch is kept."""
-
-        def tick(done: int, total: int) -> None:
-            if train_batches is not None and done >= train_batches * 64:
-                raise Stopped("enough")
-
-        begun = time.perf_counter()
-        with suppress(Stopped):
-            fit(
-                self.model, self.images,
-                lrs=[0.01], batch_size=64, momentum=0.9, weight_decay=5e-3, loss=cross_entropy, precision=self.precision,
-                tick=tick, report=lambda _: None, checkpoint=lambda *_: None, restored=None,
-            )  # fmt: skip
-        whole = -(-len(self.images.order) // 64)
-        return (time.perf_counter() - begun) * whole / min(whole, train_batches or whole)
+    begun = time.perf_counter()
+    with suppress(Stopped):
+        ours.fit(1, tick)
+    whole = -(-len(ours.images.order) // BATCH)
+    return (time.perf_counter() - begun) * whole / min(whole, train_batches or whole)
 
 
 def main() -> None:
@@ -132,15 +110,15 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=None, help="test images that are run; default: all")
     given = parser.parse_args()
     prepare("cpu", given.threads)
-    data = make_dataset(load_recipe("cifar100-ir100").dataset, {}, Runtime(roots=(given.root,)))
+    data = long_tailed_cifar(given.root)
     plain = Plain(data, given.network, workers=measure.machine()["cores"])
     precision = available_precision()
-    ours = Ours(data, given.network, precision)
+    ours = FirstStage(data, given.network, torch.device("cpu"), precision)
     test_batches = None if given.test_images is None else max(1, given.test_images // 100)
-    ours.epoch_seconds(10)  # warm-up of both
+    our_epoch_seconds(ours, 10)  # warm-up of both
     plain.epoch_seconds(10, 1)
     figures = measure.in_turn(
-        lambda: ours.epoch_seconds(given.batches),
+        lambda: our_epoch_seconds(ours, given.batches),
         lambda: plain.epoch_seconds(given.batches, test_batches),
         given.repeats,
     )
