@@ -40,6 +40,8 @@ def prepare(device: str, threads: int | None, beside: int = 1, place: int = 0) -
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise WbltrError(f"--device {device}: {str(error).splitlines()[0]}", "try --device cpu", "usage") from None
+    if chosen.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; who wants less says bf16
     return chosen
 
 

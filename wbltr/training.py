@@ -254,7 +254,8 @@ def fit(
                 step.wish.fill_(1)
             size = sizes[place]
             if size not in run:
-                run[size] = captured(partial(step, size), step.changed(), step.device)
+                work = partial(step, size)
+                run[size] = captured(work, step.changed(), step.device) if team.size == 1 else work
             run[size]()
             done += 1
             if place == len(sizes) - 1:
