@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import toy_stages as toy
 
 from wbltr.errors import Stopped
-from wbltr.pipeline import Artifact, Node, Runtime, Stage, load_made, make, materialize, planned
+from wbltr.pipeline import Artifact, Node, Runtime, Stage, load_made, make, make_many, materialize, planned
 from wbltr.recipe import Config, added_later
 from wbltr.store import Store
 
@@ -216,3 +220,98 @@ def test_four_processes_that_want_the_same_run_it_once(store: Store, log: str) -
     assert len(told) == 1
     assert [process.returncode for process in running] == [0] * 4
     assert sorted(ran(log)) == ["numbers", "squares", "total"]
+
+
+def slowly(_done: int, _total: int) -> None:
+    time.sleep(0.02)
+
+
+def test_four_threads_that_want_the_same_run_it_once(store: Store, log: str) -> None:
+    works = [partial(materialize, store, toy.chain(log), Runtime(tick=slowly)) for _ in range(4)]
+    told = {outcome.artifact.object_id for outcome in make_many(works, 4) if not isinstance(outcome, Exception)}
+    assert len(told) == 1
+    assert sorted(ran(log)) == ["numbers", "squares", "total"]
+
+
+def test_works_at_once_end_in_the_objects_of_works_in_turn_in_the_order_given(tmp_path: Path) -> None:
+    ids = []
+    for at_once in (1, 3):
+        store = Store.open(tmp_path / str(at_once))
+        works = [partial(materialize, store, toy.chain(size=n), Runtime(tick=slowly)) for n in range(2, 8)]
+        ids.append([outcome.artifact.object_id for outcome in make_many(works, at_once) if not isinstance(outcome, Exception)])
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 6
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_as_many_works_go_on_at_once_as_asked_and_no_more(at_once: int) -> None:
+    running: list[int] = []
+    most: list[int] = []
+    together = threading.Barrier(at_once)
+
+    def work() -> None:
+        running.append(1)
+        together.wait(60)
+        most.append(len(running))
+        together.wait(60)
+        running.pop()
+
+    assert make_many([work] * (2 * at_once), at_once) == [None] * (2 * at_once)
+    assert max(most) <= at_once
+
+
+def test_a_failure_of_one_work_lets_the_others_finish_and_takes_its_place() -> None:
+    def work(number: int) -> int:
+        if number in (1, 3):
+            raise ValueError(number)
+        return number
+
+    outcomes = make_many([partial(work, number) for number in range(5)], 2)
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [0, 2, 4]
+    assert [outcomes.index(outcome) for outcome in outcomes if isinstance(outcome, ValueError)] == [1, 3]
+
+
+def test_a_stop_lets_every_begun_work_save_and_begins_no_further(store: Store) -> None:
+    asked = threading.Event()
+    both = threading.Barrier(2)
+
+    def tick(done: int, total: int) -> None:
+        if done == 2:
+            both.wait(60)
+            asked.set()
+        if asked.is_set():
+            raise Stopped("stop", code="interrupted")
+
+    runtime = Runtime(tick=tick, checkpoint_share=float("inf"))
+    works = [partial(materialize, store, toy.chain(size=n), runtime) for n in range(2, 8)]
+    with pytest.raises(Stopped):
+        make_many(works, 2)
+    assert len(list(store.root.glob("runs/*/step-2-*"))) == 2
+    assert len(list(store.objects())) == 2, "the numbers of the two that were begun"
+    resumed: list[int | None] = []
+    done = [
+        partial(materialize, store, toy.chain(size=n), Runtime(), done=lambda m: resumed.append(m.resumed_from)) for n in (2, 3)
+    ]
+    make_many(done, 2)
+    assert sorted(r for r in resumed if r) == [2, 2]
+
+
+def threads_used(config: toy.SquaresConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
+    """A stage that stops after its first step and tells its threads."""
+    runtime.witness["threads"] = runtime.threads
+    begun = runtime.restore()
+    runtime.checkpoint(1, lambda: {"x": np.zeros(1)})
+    if begun is None:
+        raise Stopped("stop", code="interrupted")
+    return {"threads": np.array(runtime.threads)}
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(True, 2), (False, 5)])
+def test_a_share_of_the_machine_gives_way_to_the_threads_that_a_resumed_run_began_with(
+    store: Store, shared: bool, expected: int
+) -> None:
+    stage = Stage("threads", 1, "test_pipeline:threads_used")
+    with pytest.raises(Stopped):
+        make(store, stage, toy.SquaresConfig(), {}, Runtime(threads=2, shared=True, checkpoint_share=float("inf")))
+    made = make(store, stage, toy.SquaresConfig(), {}, Runtime(threads=5, shared=shared))
+    assert int(store.load(made.artifact.object_id)["threads"]) == expected

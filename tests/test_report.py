@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
-from wbltr.cli.console import Console, age, harmless, number
+from wbltr.cli.console import Console, age, harmless, number, with_deviation
+from wbltr.cli.progress import Progress
 from wbltr.recipe import Claim
 from wbltr.recipe_file import load_recipe
-from wbltr.report.results import eval_document
+from wbltr.report.results import Spread, eval_document, over_runs, spread
 from wbltr.report.words import caption, head_words, label, words
 
 
@@ -76,6 +78,35 @@ def test_a_caption_compares_with_the_claim_of_the_same_row_and_part_only() -> No
     )
 
 
+def test_over_several_runs_the_mean_is_held_against_the_claim_and_the_seeds_are_named() -> None:
+    claim = Claim(on="test", row="cb-wd", all=48.0, sd=0.5, seeds=5)
+    recipe = load_recipe("cifar100-ir100").model_copy(update={"claim": claim})
+    several = caption(recipe, CONFIG, tensors(), "+ CB & WD", {0: 47.0, 7: 50.0})
+    assert "the recipe claims 48.0 ± 0.5 (n = 5); these 2 runs: 48.5 ± 2.1 (+0.5)" in several
+    assert "mean ± standard deviation over n = 2 seeds: 0, 7" in several
+    one = caption(recipe, CONFIG, tensors(), "+ CB & WD", {7: 50.0})
+    assert one == caption(recipe, CONFIG, tensors(), "+ CB & WD")
+    assert "±" in one, "of the claim only"
+    assert "seeds" not in one
+
+
+def test_a_spread_is_the_sample_standard_deviation_of_what_was_measured() -> None:
+    assert spread([1.0, 2.0, 4.0]) == Spread(2.33, 1.53, 3)
+    assert spread([None, 3.0, 5.0]) == Spread(4.0, 1.41, 2)
+    assert spread([3.0]) == Spread(3.0, None, 1)
+    assert spread([None, None]) == Spread(None, None, 0)
+    first, second = ({"l2": {"accuracy": {"all": a, "few": None}}} for a in (50.0, 52.0))
+    assert over_runs([first, second]) == {"l2": {"all": Spread(51.0, 1.41, 2), "few": Spread(None, None, 0)}}
+
+
+def test_a_single_run_shows_no_deviation() -> None:
+    assert (with_deviation(86.54, 0.75), with_deviation(86.54, None), with_deviation(None, None)) == (
+        "86.5 ± 0.8",
+        "86.5",
+        "n/a",
+    )
+
+
 def test_a_record_that_says_less_gets_no_words() -> None:
     for stage in ("dataset", "features", "embeddings", "classifier", "posthoc", "eval", "unknown"):
         assert words(stage, {}) == ""
@@ -107,23 +138,75 @@ def test_progress_off_a_terminal_is_a_plain_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("wbltr.cli.console.time.monotonic", lambda: now[0])
-    console = Console()
-    console.begin("features", False)
+    monkeypatch.setattr("wbltr.cli.progress.time.monotonic", lambda: now[0])
+    progress = Progress(Console())
+    progress.begin("features", False)
     for done in range(0, 4000, 100):
         now[0] += 1.0
-        console.report({"epoch": 1, "epochs": 2, "loss": 1.5, "accuracy": 0.25})
-        console.advance(done, 8000)
+        progress.report({"epoch": 1, "epochs": 2, "loss": 1.5, "accuracy": 0.25})
+        progress.advance(done, 8000)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
     assert lines[0] == "features: epoch 1/2, loss 1.500, accuracy 25.0, 100 images/s, 1 min left"
 
 
+def test_several_runs_tell_which_one_each_line_is_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("wbltr.cli.progress.time.monotonic", lambda: now[0])
+    console = Console()
+    runs = [Progress(console, f"seed {seed}") for seed in (3, 5)]
+    for run in runs:
+        run.begin("features", False)
+    for done in range(0, 2500, 100):
+        now[0] += 1.0
+        for run in runs:
+            run.advance(done, 8000)
+    runs[1].made("features", "ab" * 32, False, 12.0, None, "3 epochs")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:17] for line in lines] == ["seed 3: features:", "seed 5: features:"] * 2 + ["seed 5: features "]
+    assert lines[-1] == "seed 5: features   abababababab  12.0 s    3 epochs"
+
+
+def test_lines_of_many_threads_stay_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    lines = [f"{number} " + "x" * 200 for number in range(8)]
+
+    def tell(line: str) -> None:
+        for _ in range(200):
+            console.notice(line)
+
+    threads = [threading.Thread(target=tell, args=(line,)) for line in lines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    said = capfd.readouterr().err.splitlines()
+    assert sorted(said) == sorted(lines * 200)
+
+
+@pytest.mark.parametrize("columns", [44, 60, 66, 80, 120])
+def test_a_table_with_deviations_fits_and_keeps_every_figure_whole_where_there_is_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    figures = ("74.7 ± 0.8", "100.0 ± 0.0", "89.8 ± 0.7", "47.0 ± 12.5")
+    Console().table(("", "all", "many", "medium", "few"), [("+ CB & WD & MaxNorm", *figures)])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    assert "MaxNorm" in out
+    assert all(figure in out for figure in figures) == (columns >= 60)
+    for figure in figures:
+        assert figure.split()[0] in out
+        assert figure.split()[2] in out
+
+
 def test_a_download_tells_rate_and_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("wbltr.cli.console.time.monotonic", lambda: now[0])
-    console = Console()
-    console.begin("dataset", False)
+    monkeypatch.setattr("wbltr.cli.progress.time.monotonic", lambda: now[0])
+    progress = Progress(Console())
+    progress.begin("dataset", False)
     now[0] = 20.0
-    console.transfer(1_000_000, 169_000_000, 55_000.0)
+    progress.transfer(1_000_000, 169_000_000, 55_000.0)
     assert capsys.readouterr().err.strip() == "download: 1 of 169 MB, 55 kB/s, 51 min left"

@@ -98,7 +98,7 @@ def _own_ticks(root: Path) -> int:
 def _quotas(root: Path) -> Iterator[tuple[float, Path]]:
     """(cores, folder) of every control group above this process that has a CPU quota; of version 2 and of version 1."""
     for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path, *_ = (*line.split(":", 2), "", "", "")
         if controllers and "cpu" not in controllers.split(","):
             continue
         for mount in dict.fromkeys((controllers, "cpu")) if controllers else ("",):

@@ -98,6 +98,8 @@ class Team:
 
     def dismiss(self) -> None:
         """The leader's word to those that wait in `begin`: there is nothing to do."""
+        if self.size == 1:
+            return
         with self.connected():
             self.follow([_word("").zero_()])
 
@@ -111,6 +113,16 @@ class Team:
             dense = tensor.detach().contiguous()
             dist.broadcast(dense, 0)
             tensor.detach().copy_(dense)
+
+    def agree(self, number: int) -> int:
+        """The leader's number."""
+        if self.size == 1:
+            return number
+        import torch
+
+        told = torch.tensor(number)
+        self.follow([told])
+        return int(told)
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add up over all processes, in place."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 import typer.core
 
-from wbltr.cli.options import EVERYWHERE, MAKING, STARTING, verb
+from wbltr.cli.options import EVERYWHERE, MAKING, REPEATING, STARTING, verb
 from wbltr.cli.request import Request
 
 ORDER = ("run", "make-dataset", "train-features", "embed", "train-classifier", "posthoc", "eval", "recipe", "store", "status")
@@ -55,9 +55,9 @@ def _main(
     pass
 
 
-@verb(app, "run", MAKING)
+@verb(app, "run", REPEATING)
 def run(request: Request) -> None:
-    """Example:  wbltr run --recipe digits-ir50
+    """Example:  wbltr run --recipe digits-ir50 --seeds 0,1,2
 
     The whole chain of a recipe: make what is missing, print the rows of its table.
     """

@@ -9,10 +9,10 @@ import os
 import shutil
 import sys
 import textwrap
-import time
+import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import rich.console
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from wbltr.errors import WbltrError
 
-PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
-RATE_OVER = 10.0  # seconds; a rate is that of the last one or two such stretches
+WIDTH_OF_WORDS = 62  # columns of a terminal that a bar leaves to the figures and the time left
 
 
 def harmless(text: str) -> str:
@@ -34,8 +33,13 @@ def number(value: float | None, digits: int = 1) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
+def with_deviation(mean: float | None, deviation: float | None) -> str:
+    """`86.5 ± 0.8`; of a single run only the figure."""
+    return number(mean) if deviation is None else f"{number(mean)} ± {number(deviation)}"
+
+
 class Console:
-    """Prints for one command.
+    """Prints for one command, from any of its threads.
 
     Args:
         json: print one document instead of a result for people.
@@ -47,14 +51,8 @@ class Console:
         self.json = json
         self.quiet = quiet
         self.plain = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self._stage = ""
-        self._started = 0.0
-        self._first = (0.0, 0)  # when and at which image the stretch began that the rate is taken of
-        self._next_first = (0.0, 0)
-        self._last_line = 0.0
-        self._metrics: Mapping[str, Any] = {}
-        self._progress: rich.progress.Progress | None = None
-        self._task: rich.progress.TaskID | None = None
+        self._lock = threading.RLock()  # a line is whole, and the bars come and go one at a time
+        self._bars: rich.progress.Progress | None = None
 
     def _rich(self, *, stderr: bool) -> rich.console.Console:
         from rich.console import Console
@@ -79,10 +77,11 @@ class Console:
             # Wrapped between words; a pipe or a file gets the line whole.
             width = shutil.get_terminal_size().columns
             line = textwrap.fill(line, max(width, 20), subsequent_indent="    ", replace_whitespace=False)
-        if self._progress is not None:
-            self._progress.console.print(line, markup=False, highlight=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        with self._lock:
+            if self._bars is not None:
+                self._bars.console.print(line, markup=False, highlight=False)
+            else:
+                print(line, file=sys.stderr, flush=True)
 
     def result(self, text: str) -> None:
         """The result: the only thing on stdout."""
@@ -116,19 +115,28 @@ class Console:
     # Tables
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
-        """A table on stdout; columns of figures stand to the right."""
+        """A table on stdout; columns of figures stand to the right, and are the last to be folded."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for place, column in enumerate(columns):
-            figures = all(_is_figure(row[place]) for row in rows)
-            table.add_column(Text(column), justify="right" if figures else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(harmless(cell)) for cell in row))
         console = self._rich(stderr=False)
         console.soft_wrap = False
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        cells = [[row[place] for row in rows] for place in range(len(columns))]
+        figures = [all(map(_is_figure, column)) for column in cells]
+        widths = [max(map(len, (title, *column))) for title, column in zip(columns, cells, strict=True)]
+        if sum(widths) + 3 * (len(columns) - 1) > console.width:
+            table.padding = (0, 0)
+        # Where the figures fit beside the longest word, only words are folded.
+        longest = [max(map(len, " ".join(column).split()), default=0) for column in cells]
+        kept = [width if figure else word for width, word, figure in zip(widths, longest, figures, strict=True)]
+        room = sum(kept) + len(columns) - 1 <= console.width
+        for title, figure in zip(columns, figures, strict=True):
+            justify: Literal["left", "right"] = "right" if figure else "left"
+            table.add_column(Text(title), justify=justify, overflow="fold", no_wrap=figure and room)
+        for row in rows:
+            table.add_row(*(Text(harmless(cell)) for cell in row))
         # Through print(), not rich: a reader of the pipe that goes away is no failure.
         with console.capture() as text:
             console.print(table, end="")
@@ -136,103 +144,72 @@ class Console:
                 console.print(Text("\n".join(harmless(line) for line in caption.splitlines())))
         print(text.get(), end="", flush=True)
 
-    # Progress
+    # Bars
 
-    def begin(self, stage: str, cached: bool) -> None:
-        """A stage starts, or was found finished."""
-        self.end()
-        if cached:
-            return
-        self._stage, self._started, self._last_line = stage, time.monotonic(), time.monotonic()
-        self._first, self._metrics = (0.0, 0), {}
-        if self.quiet or not sys.stderr.isatty() or self.plain:
-            return
+    def add_bar(self, label: str, room: int) -> rich.progress.TaskID | None:
+        """A bar on the terminal, below those that are there; None where none are shown.
+
+        Args:
+            room: columns for this label and those that `restart_bar` gives it.
+        """
+        if self.quiet or self.plain or not sys.stderr.isatty():
+            return None
+        with self._lock:
+            if self._bars is None:
+                self._bars = self._new_bars(room)
+                self._bars.start()
+            return self._bars.add_task(label, total=None, text="")
+
+    def _new_bars(self, room: int) -> rich.progress.Progress:
+        """Bars in a terminal of any width: in a narrow one the figures are cut, not the labels."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         console = self._rich(stderr=True)
-        self._progress = Progress(
+        bar = max(4, min(40, console.width - WIDTH_OF_WORDS - room))
+        words = max(8, console.width - room - bar - len(" " * 3 + "-:--:--"))
+        return Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=max(4, min(40, console.width - 72))),
-            TextColumn("{task.fields[text]}", markup=False),
+            BarColumn(bar_width=bar),
+            TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, max_width=words)),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
         )
-        self._progress.start()
-        self._task = self._progress.add_task(stage, total=None, text="")
 
-    def advance(self, done: int, total: int) -> None:
-        """Work done so far, in images."""
-        now = time.monotonic()
-        if self._first[0] == 0.0 or done < self._first[1]:
-            self._first = self._next_first = (now, done)
-        if now - self._next_first[0] >= RATE_OVER:
-            self._first, self._next_first = self._next_first, (now, done)
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total, text=self._words(now, done, total))
-        elif not self.quiet and self._stage and now - self._last_line >= PLAIN_EVERY:
-            self._last_line = now
-            self.notice(f"{self._stage}: {self._words(now, done, total)}{self._left(now, done, total)}")
+    def move_bar(self, bar: rich.progress.TaskID, done: int, total: int, text: str) -> None:
+        """How far it is, and the figures beside it."""
+        if self._bars is not None:
+            self._bars.update(bar, completed=done, total=total, text=text)
 
-    def report(self, metrics: Mapping[str, Any]) -> None:
-        """Figures of the epoch or part that has just ended."""
-        self._metrics = metrics
+    def restart_bar(self, bar: rich.progress.TaskID, label: str) -> None:
+        """The same bar for the next thing."""
+        if self._bars is not None:
+            self._bars.reset(bar, description=label, text="")
 
-    def transfer(self, received: int, total: int, rate: float) -> None:
-        """Progress of a download, bytes and bytes per second."""
-        now = time.monotonic()
-        text = f"{received / 1e6:.0f} of {total / 1e6:.0f} MB, {rate / 1e3:,.0f} kB/s"
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=received, total=total, text=text)
-        elif not self.quiet and now - self._last_line >= PLAIN_EVERY:
-            self._last_line = now
-            left = (total - received) / rate if rate > 0 else float("inf")
-            self.notice(f"download: {text}" + (f", {_duration(left)} left" if left < 1e6 else ""))
-
-    def _rate(self, now: float, done: int) -> float:
-        """Images a second over the last stretch; 0 while it cannot be told."""
-        begun, at = self._first
-        return (done - at) / (now - begun) if now > begun else 0.0
-
-    def _words(self, now: float, done: int, total: int) -> str:
-        rate = self._rate(now, done)
-        words = []
-        if "epoch" in self._metrics:
-            words.append(f"epoch {self._metrics['epoch']}/{self._metrics['epochs']}")
-            words.append(f"loss {self._metrics['loss']:.3f}")
-        elif total > 0:
-            words.append(f"{100 * done / total:.0f} %")
-        if "accuracy" in self._metrics:
-            words.append(f"accuracy {100 * self._metrics['accuracy']:.1f}")
-        if rate > 0:
-            words.append(f"{rate:,.0f} images/s")
-        return ", ".join(words)
-
-    def _left(self, now: float, done: int, total: int) -> str:
-        rate = self._rate(now, done)
-        return f", {_duration((total - done) / rate)} left" if rate > 0 else ""
-
-    def made(self, stage: str, object_id: str, cached: bool, seconds: float, resumed_from: int | None, words: str) -> None:
-        """A stage is finished: its id, how long it took, its figures."""
-        self.end()
-        how = "cached" if cached else _duration(seconds)
-        if resumed_from is not None:
-            how += f", resumed from step {resumed_from}"
-        self.notice(f"{stage:<10} {object_id[:12]}  {how:<8}  {words}".rstrip())
+    def remove_bar(self, bar: rich.progress.TaskID) -> None:
+        """Take one bar away."""
+        with self._lock:
+            if self._bars is not None:
+                self._bars.remove_task(bar)
+                if not self._bars.task_ids:
+                    self.end()
 
     def end(self) -> None:
-        """Take the progress bar away."""
-        if self._progress is not None:
-            with contextlib.suppress(Exception):
-                self._progress.stop()
-        self._progress, self._task, self._stage = None, None, ""
+        """Take every bar away."""
+        with self._lock:
+            if self._bars is not None:
+                with contextlib.suppress(Exception):
+                    self._bars.stop()
+            self._bars = None
 
 
 def _is_figure(cell: str) -> bool:
     return cell == "n/a" or cell.partition(" ")[0].replace(".", "", 1).isdigit()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """How long, in words."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
+from wbltr.cli import rows
 from wbltr.cli.console import number
 from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
+from wbltr.pipeline import Node
 from wbltr.recipe import Part
 from wbltr.report.results import SPLITS, eval_document
-from wbltr.report.words import caption, label
+from wbltr.report.words import caption
 from wbltr.stages import CARRY_A_HEAD
 
 AFTER_FEATURES = ("name", "embeddings", "classifier", "posthoc", "eval", "rows")
@@ -23,6 +25,7 @@ TRAIN_FEATURES = Verb(
     ("dataset",),
     ("features", *AFTER_FEATURES),
     "wbltr make-dataset --recipe digits-ir50, or give --recipe here",
+    shared=True,
 )
 EMBED = Verb("embed", "latest/features", ("features",), ("name", "embeddings"))
 TRAIN_CLASSIFIER = Verb("train-classifier", "latest/features", ("features",), AFTER_FEATURES)
@@ -31,27 +34,7 @@ EVAL = Verb("eval", "latest/head", CARRY_A_HEAD, ("name", "eval"))
 
 def run(request: Request) -> None:
     """The whole chain of a recipe and the rows of its table."""
-    session = Session(RUN, request)
-    nodes = {row: session.chain.evaluation(session.chain.row(row)) for row in session.recipe.rows}
-    if request.dry_run:
-        session.plan(list(nodes.values()))
-        return
-    results: dict[str, dict[str, Any]] = {}
-    for row, node in nodes.items():
-        made, tensors = session.load(node)
-        results[row] = eval_document(tensors, made.artifact.config)
-    last = list(results)[-1]
-    session.point_latest(session.head_of(made), made.cached)
-    session.name_result(made)
-    if request.json:
-        told = {"stages": [session.document(m) for m in session.made], "rows": {r: results[r]["accuracy"] for r in results}}
-        session.console.document(session.document(made, results[last] | told))
-        return
-    columns = ("", "all", *SPLITS)
-    loss = session.recipe.classifier.loss
-    lines = [(label(row, loss), *(number(result["accuracy"][c]) for c in columns[1:])) for row, result in results.items()]
-    session.console.table(columns, lines, caption(session.recipe, made.artifact.config, tensors, label(last, loss)))
-    session.console.notice("next: wbltr posthoc tau --tau 1.5, then wbltr eval; another set: wbltr recipe list")
+    rows.run(Session(RUN, request))
 
 
 def make_dataset(request: Request) -> None:
@@ -63,9 +46,16 @@ def make_dataset(request: Request) -> None:
 
 
 def train_features(request: Request) -> None:
-    """The first stage."""
+    """The first stage. Of several processes under torchrun the leader makes it, and the others assist."""
     session = Session(TRAIN_FEATURES, request)
-    session.deliver(session.chain.features, "wbltr posthoc tau --tau 1.9, or wbltr train-classifier, then wbltr eval")
+    features = session.chain.features
+    if not session.team.leads:
+        if isinstance(features, Node) and not request.dry_run:
+            session.assist(features)
+        return
+    made = session.deliver(features, "wbltr posthoc tau --tau 1.9, or wbltr train-classifier, then wbltr eval")
+    if made is not None and made.cached:
+        session.team.dismiss()
 
 
 def embed(request: Request, part: str) -> None:
@@ -105,10 +95,10 @@ def evaluate(request: Request, splits: str) -> None:
     head = session.start if session.start is not None else session.chain.head()
     node = session.chain.evaluation(head)
     if request.dry_run:
-        session.plan([node])
+        session.plan({None: [node]})
         return
     made, tensors = session.load(node)
-    session.name_result(made)
+    session.name_results([made])
     result = eval_document(tensors, made.artifact.config, chosen)
     if request.json:
         session.console.document(session.document(made, result))

@@ -39,6 +39,13 @@ class Request:
         None
     )
     seed: Annotated[int | None, typer.Option(help="Seed of both training stages; never of the dataset.", min=0)] = None
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="One run for each, several at once; prints mean ± standard deviation. --name REF names REF/seed-0 …",
+            metavar="0,1,2",
+        ),
+    ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto"
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores that are free to use.", min=1)] = None
     force: Annotated[bool, typer.Option("--force", help="Compute again; the earlier object is kept.")] = False

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from wbltr.cli.answer import stop_requested, stoppable
+from wbltr.cli.answer import stoppable
 from wbltr.cli.console import Console
+from wbltr.cli.maker import Maker
 from wbltr.cli.request import Request
+from wbltr.cli.seeds import seed_list, with_seed
 from wbltr.cli.start import Verb, described, overlaid, refuse_unread, starting_artifact
+from wbltr.distributed import Dismissed, team
 from wbltr.errors import WbltrError
-from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, load_made, materialize, planned
-from wbltr.recipe import Recipe
+from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, assist, planned
 from wbltr.recipe_file import load_recipe, revise_recipe
-from wbltr.report.words import head_words, words
-from wbltr.stages import CARRY_A_HEAD, Chain, Lineage, lineage, settle_precision, source_roots
+from wbltr.report.words import head_words
+from wbltr.stages import Lineage, lineage, settle_precision, settle_shards, source_roots
 
 
 class Session:
-    """One making command: console, store, runtime, and the recipe with the artifact it starts from.
+    """One making command: console, store, and a maker for the recipe with the artifact it starts from.
+
+    With --seeds the maker is that of the first seed; the others stand beside it.
 
     Args:
         verb: the command.
@@ -31,9 +35,15 @@ class Session:
     def __init__(self, verb: Verb, request: Request, overrides: tuple[str, ...] = ()) -> None:
         self.verb = verb
         self.request = request
-        self.console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
-        self.made: list[Made] = []
-        self._forced: set[str] = set()
+        self.team = team()
+        if self.team.size > 1 and not verb.shared:
+            raise WbltrError(
+                f"{verb.name} does its work in one process, torchrun started {self.team.size}",
+                "run it by itself; what torchrun can share is wbltr train-features",
+                "usage",
+            )
+        self.console = Console(json=request.json, quiet=request.quiet or not self.team.leads, no_color=request.no_color)
+        self.seeds = seed_list(request)
         self._announced = False
         settings = [*overrides, *self._seeds(), *request.set]
         # A mistyped recipe makes no store, and a command that needs an earlier artifact does not either.
@@ -46,21 +56,28 @@ class Session:
                 recipe = revise_recipe(described(self.start, line, self.console), settings)
             recipe = overlaid(recipe, line, given=request.recipe is not None)
         assert recipe is not None, "starting_artifact refuses a command with neither"
-        self.runtime = Runtime(
+        if self.seeds:
+            recipe = with_seed(recipe, self.seeds[0])
+        runtime = Runtime(
             device=request.device,
             threads=request.threads,
             roots=source_roots(self.store, recipe.dataset.source, request.root),
             downloads=None if request.root else self.store.root / "downloads",
-            tick=self._tick,
-            report=self.console.report,
             notice=self.console.notice,
-            transfer=self.console.transfer,
-            begin=self.console.begin,
         )
-        self.recipe: Recipe = recipe if "features" in line.known else settle_precision(self.store, recipe, self.runtime)
-        self.chain = Chain(self.recipe, line)
-        if request.name:
-            self._check_name(request.name)
+        if "features" not in line.known:
+            recipe = settle_precision(self.store, settle_shards(recipe, self.team.size, runtime), runtime)
+        whole = verb.name == "run"
+        self.maker = Maker(self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole)
+        self.recipe, self.chain = recipe, self.maker.chain
+        for name in self.names():
+            self._check_name(name)
+
+    def names(self) -> list[str]:
+        """What --name calls the results: one name, or one a seed."""
+        if not self.request.name:
+            return []
+        return [f"{self.request.name}/seed-{seed}" for seed in self.seeds] or [self.request.name]
 
     def _seeds(self) -> list[str]:
         """--seed for the sections that it may set: all with a recipe, else those that the verb reads."""
@@ -82,57 +99,40 @@ class Session:
             raise WbltrError(f"--name {name}: names under latest/ are set by wbltr", "choose another: --name mine", "usage")
         self.store.check_ref(name)
 
-    def _tick(self, done: int, total: int) -> None:
-        if (stop := stop_requested()) is not None:
-            raise stop
-        if total > 0:
-            self.console.advance(done, total)
-
     # Making
+
+    @contextmanager
+    def working(self, nodes: Sequence[Node | Artifact]) -> Iterator[bool]:
+        """While something is made that can be resumed: a signal asks for a stop, and no bar outlives the work.
+
+        Gives whether any of the nodes has still to be made; then it is said that torch is being imported.
+        """
+        missing = self.request.force or any(
+            found is None for node in nodes if isinstance(node, Node) for _, found in planned(self.store, node)
+        )
+        if missing and not self._announced and "torch" not in sys.modules:
+            self._announced = True
+            self.console.notice("starting torch …")
+        with stoppable():
+            try:
+                yield missing
+            finally:
+                self.console.end()
 
     def make(self, node: Node | Artifact) -> Made:
         """Make a node and what it stands on; moves `latest`."""
-        if isinstance(node, Artifact):
-            made = Made(node, True, 0.0)
-            self._done(made)
-            return made
-        if not self._announced and "torch" not in sys.modules and any(f is None for _, f in planned(self.store, node)):
-            self._announced = True
-            self.console.notice("starting torch …")
-        whole = self.verb.name == "run"
-        with stoppable():
-            return materialize(
-                self.store, node, self.runtime, self.recipe, force=self._again, force_inputs=whole, done=self._done
-            )
+        with self.working([node]):
+            return self.maker.make(node)
 
     def load(self, node: Node) -> tuple[Made, dict[str, Any]]:
         """Make a node and read its tensors."""
-        return load_made(self.store, lambda: self.make(node))
+        with self.working([node]):
+            return self.maker.load(node)
 
-    def _again(self, key: str) -> bool:
-        """--force: every key once a command; `run` forces the whole chain, other commands what they are named after."""
-        if not self.request.force or key in self._forced:
-            return False
-        self._forced.add(key)
-        return True
-
-    def _done(self, made: Made) -> None:
-        """Tell of an artifact once a command, and let `latest` mean it."""
-        found = made.artifact
-        if all(found.object_id != earlier.artifact.object_id for earlier in self.made):
-            self.made.append(made)
-            told = words(found.stage, found.record.get("metrics", {}))
-            self.console.made(found.stage, found.object_id, made.cached, made.seconds, made.resumed_from, told)
-            # What was lost and is made again for an artifact that stands on it is not what the user made last.
-            if found.stage not in self.chain.line.lost:
-                self.point_latest(found, made.cached)
-
-    def point_latest(self, found: Artifact, cached: bool) -> None:
-        """Let `latest/<stage>`, and `latest/head` where it has one, mean this artifact."""
-        with _latest_may_stay(cached):
-            self.store.set_ref(f"latest/{found.stage}", found.object_id)
-            if found.stage in CARRY_A_HEAD:
-                self.store.set_ref("latest/head", found.object_id)
+    def assist(self, node: Node) -> None:
+        """As one of torchrun's processes that does not lead: help with the work, and publish and print nothing."""
+        with self.working([node]), suppress(Dismissed):
+            assist(self.store, node, self.maker.runtime, self.recipe)
 
     # Telling
 
@@ -164,18 +164,18 @@ class Session:
             return f"{self.head_name(earlier)}, {name}"
         return name
 
-    def name_result(self, made: Made) -> None:
-        """Give the result the name asked for with --name."""
-        if self.request.name:
-            self.store.set_ref(self.request.name, made.artifact.object_id)
+    def name_results(self, results: Sequence[Made]) -> None:
+        """Give the results the names asked for with --name."""
+        for name, made in zip(self.names(), results, strict=False):
+            self.store.set_ref(name, made.artifact.object_id)
 
     def deliver(self, node: Node | Artifact, next_step: str = "") -> Made | None:
         """Make a node and print the artifact's id, or its document; with --dry-run only the plan (then None)."""
         if self.request.dry_run:
-            self.plan([node])
+            self.plan({None: [node]})
             return None
         made = self.make(node)
-        self.name_result(made)
+        self.name_results([made])
         if self.request.json:
             self.console.document(self.document(made))
         else:
@@ -184,31 +184,30 @@ class Session:
             self.console.notice(f"next: {next_step}")
         return made
 
-    def plan(self, nodes: Sequence[Node | Artifact]) -> None:
-        """--dry-run: each step once, in order, finished or to be run."""
-        steps: dict[int, tuple[Node, Artifact | None]] = {}
-        for node in nodes:
-            for step in [] if isinstance(node, Artifact) else planned(self.store, node):
-                steps.setdefault(id(step[0]), step)
-        listed = []
-        for node, found in steps.values():
-            forced = self.request.force and (self.verb.name == "run" or any(node is last for last in nodes))
-            cached = found is not None and not forced
-            listed.append({"stage": node.stage.name, "artifact": found and found.object_id, "cached": cached})
+    def plan(self, nodes: Mapping[int | None, Sequence[Node | Artifact]]) -> None:
+        """--dry-run: each step once, in order, finished or to be run.
+
+        Args:
+            nodes: what is to be made, by seed; None for what belongs to none.
+        """
+        steps: dict[int, tuple[int | None, Node, Artifact | None]] = {}
+        asked = [node for several in nodes.values() for node in several]
+        for seed, several in nodes.items():
+            for node in several:
+                for step, found in [] if isinstance(node, Artifact) else planned(self.store, node):
+                    steps.setdefault(id(step), (seed, step, found))
+        listed: list[dict[str, Any]] = []
+        for seed, step, found in steps.values():
+            forced = self.request.force and (self.verb.name == "run" or any(step is last for last in asked))
+            told = {"stage": step.stage.name, "artifact": found and found.object_id, "cached": found is not None and not forced}
+            listed.append({"seed": seed, **told} if self.seeds else told)
         if self.request.json:
             self.console.document({"schema": 1, "command": self.verb.name, "dry_run": True, "steps": listed})
             return
-        rows = [(str(s["stage"]), str(s["artifact"] or "")[:12], "finished" if s["cached"] else "would run") for s in listed]
+        columns = [*(["seed"] if self.seeds else []), "stage", "artifact", ""]
+        rows = [[str(s["stage"]), str(s["artifact"] or "")[:12], "finished" if s["cached"] else "would run"] for s in listed]
+        if self.seeds:
+            rows = [["" if s["seed"] is None else str(s["seed"]), *row] for s, row in zip(listed, rows, strict=True)]
         claim = self.recipe.claim
         minutes = f"the recipe took {claim.minutes:g} minutes on {claim.hardware}" if claim and claim.minutes else ""
-        self.console.table(("stage", "artifact", ""), rows, minutes)
-
-
-@contextmanager
-def _latest_may_stay(cached: bool) -> Iterator[None]:
-    """A cached result from a read-only store is still a result: there, `latest` stays where it was."""
-    try:
-        yield
-    except WbltrError as error:
-        if not cached or error.code != "disk":
-            raise
+        self.console.table(columns, rows, minutes + (" for one seed" if minutes and self.seeds else ""))

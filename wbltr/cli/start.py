@@ -29,6 +29,7 @@ class Verb:
         accepts: stages that may be started from.
         reads: recipe sections that can still be overridden when it starts from an artifact.
         make_first: what to type when there is nothing to start from.
+        shared: whether several processes may do its work together, as torchrun starts them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Verb:
     accepts: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     make_first: str = "wbltr train-features --recipe digits-ir50"
+    shared: bool = False
 
 
 def starting_artifact(verb: Verb, request: Request, console: Console) -> tuple[Artifact | None, Store]:

@@ -89,8 +89,18 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, _Progress]
         progress.listed = True
         return found
 
-    bound = replace(runtime, report=report, checkpoint=checkpoint, restore=restore, witness={})
+    threads = runtime.threads
+    if runtime.shared and (begun_with := store.load_checkpoint(key)) is not None:
+        threads = begun_with[2].get("threads") or threads
+    bound = replace(runtime, threads=threads, report=report, checkpoint=checkpoint, restore=restore, witness={})
     return bound, progress
+
+
+def _handed(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Artifact | str]) -> dict[str, Arrays]:
+    """What a stage is given of its inputs: the tensors that it declares, nothing else."""
+    wanted = stage.reads(config)
+    given = {name: found for name, found in inputs.items() if isinstance(found, Artifact)}
+    return {name: store.load(found.object_id, wanted.get(name, ())) for name, found in given.items()}
 
 
 def make(
@@ -132,13 +142,7 @@ def make(
             return Made(found, True, time.monotonic() - clock)
         runtime.begin(stage.name, False)
         bound, progress = _bind(store, key, runtime)
-        wanted = stage.reads(config)
-        handed = {
-            name: store.load(given.object_id, wanted.get(name, ()))
-            for name, given in inputs.items()
-            if not isinstance(given, str)
-        }
-        tensors = stage.function()(config, handed, bound)
+        tensors = stage.function()(config, _handed(store, stage, config, inputs), bound)
         object_id = store.publish(tensors, asked)
         seconds = progress.seconds_before + time.monotonic() - clock
         record = {
@@ -208,6 +212,20 @@ def materialize(
         done(made)
         return made
     raise AssertionError("unreachable")
+
+
+def assist(store: Store, node: Node, runtime: Runtime, recipe: Recipe | None = None) -> None:
+    """Run a stage beside the process that makes it: what it stands on is made here, too; nothing of its own is published.
+
+    Raises:
+        Exception: what the stage raised.
+    """
+    inputs: dict[str, Artifact | str] = {
+        name: materialize(store, given, runtime, recipe).artifact if isinstance(given, Node) else given
+        for name, given in node.inputs.items()
+    }
+    config = node.settled(inputs)
+    node.stage.function()(config, _handed(store, node.stage, config, inputs), replace(runtime, report=lambda _: None))
 
 
 def load_made(store: Store, made_again: Callable[[], Made]) -> tuple[Made, dict[str, Any]]:

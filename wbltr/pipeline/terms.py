@@ -88,6 +88,7 @@ class Runtime:
 
     Attributes:
         device, threads: as on the command line.
+        shared: whether `threads` is only a share of this machine, which gives way to what a resumed run began with.
         roots: folders that may hold a known set of images, in the order to look; `downloads` is the last.
         tick: `tick(done, total)`, called in every loop; raises when a stop was requested.
         report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
@@ -99,6 +100,7 @@ class Runtime:
 
     device: str = "auto"
     threads: int | None = None
+    shared: bool = False
     roots: tuple[Path, ...] = ()
     downloads: Path | None = None
     checkpoint_share: float = 0.01  # of the time, spent on checkpoints: cheap ones are frequent, large ones rare

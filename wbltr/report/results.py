@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 SPLITS = ("many", "medium", "few")
@@ -53,10 +55,46 @@ def class_names(tensors: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def against_claim(accuracy: Mapping[str, float | None], claim: Mapping[str, Any]) -> str:
-    """One line that compares a result with what the recipe says it gives."""
-    found, expected = accuracy.get("all"), claim.get("all")
-    if found is None or expected is None:
+@dataclass(frozen=True)
+class Spread:
+    """One figure over several runs.
+
+    Attributes:
+        mean: None where there is nothing to measure.
+        sd: sample standard deviation (n - 1); None for a single run.
+        n: how many runs have the figure.
+    """
+
+    mean: float | None
+    sd: float | None
+    n: int
+
+
+def spread(values: Iterable[float | None]) -> Spread:
+    """Mean and standard deviation of the values that there are, with two decimals."""
+    found = [value for value in values if value is not None]
+    mean = round(statistics.fmean(found), 2) if found else None
+    return Spread(mean, round(statistics.stdev(found), 2) if len(found) > 1 else None, len(found))
+
+
+def over_runs(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Spread]]:
+    """Row → `all` or split → its spread.
+
+    Args:
+        runs: for each run, row → its `eval_document`; the rows of all are the same.
+    """
+    return {
+        row: {name: spread(run[row]["accuracy"][name] for run in runs) for name in document["accuracy"]}
+        for row, document in runs[0].items()
+    }
+
+
+def against_claim(found: Spread, claim: Mapping[str, Any]) -> str:
+    """One line that compares the accuracy over all classes with what the recipe says it gives."""
+    expected = claim.get("all")
+    if found.mean is None or expected is None:
         return ""
-    spread = f" ± {claim['sd']:.1f} (n = {claim['seeds']})" if claim.get("sd") is not None else ""
-    return f"the recipe claims {expected:.1f}{spread}; this run: {found:.1f} ({found - expected:+.1f})"
+    claimed = f" ± {claim['sd']:.1f} (n = {claim['seeds']})" if claim.get("sd") is not None else ""
+    runs = "this run" if found.n == 1 else f"these {found.n} runs"
+    deviation = "" if found.sd is None else f" ± {found.sd:.1f}"
+    return f"the recipe claims {expected:.1f}{claimed}; {runs}: {found.mean:.1f}{deviation} ({found.mean - expected:+.1f})"

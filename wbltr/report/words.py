@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wbltr.report.results import SPLITS, accuracies, against_claim, classes_left_out
+from wbltr.report.results import SPLITS, accuracies, against_claim, classes_left_out, spread
 
 ABBREVIATIONS = {"ce": "CE", "cb": "CB", "cb-bce": "CB (BCE)", "wd": "WD", "max": "MaxNorm", "l2": "L2"}
 
@@ -41,14 +41,21 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
     return "+ " + " & ".join(parts)
 
 
-def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], head: str) -> str:
+def caption(
+    recipe: Any,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    head: str,
+    seeds: Mapping[int, float | None] | None = None,
+) -> str:
     """What stands under a table: the images, the splits, the selection, and the recipe's claim.
 
     Args:
         recipe: the resolved recipe.
         config: the eval section.
-        tensors: of the eval artifact.
+        tensors: of the eval artifact; of several runs, any one's.
         head: the head in words; the claim is told where it is of the same.
+        seeds: of several runs, seed → the head's accuracy over all classes, per cent.
     """
     sizes = {name: int(tensors[f"classes.{name}"]) for name in SPLITS}
     many, few = config["many"], config["few"]
@@ -59,12 +66,14 @@ def caption(recipe: Any, config: Mapping[str, Any], tensors: Mapping[str, Any], 
         f"{recipe.features.network}, {count(recipe.features.epochs, 'epoch')}, weight decay {recipe.features.weight_decay:g}; "
         f"last epoch, flip averaging {'on' if config['flip'] else 'off'}",
     ]
+    if seeds and len(seeds) > 1:
+        lines.insert(1, f"mean ± standard deviation over n = {len(seeds)} seeds: {', '.join(map(str, seeds))}")
     without = classes_left_out(tensors)
     if without:
         lines.append(f"left out of every mean: {without} of {sum(sizes.values())} classes, which have no {config['on']} images")
     claim = recipe.claim
     if claim is not None and claim.on == config["on"] and label(claim.row, recipe.classifier.loss) == head:
-        lines.append(against_claim(accuracies(tensors), claim.model_dump()))
+        lines.append(against_claim(spread(seeds.values() if seeds else [accuracies(tensors)["all"]]), claim.model_dump()))
     return "\n".join(line for line in lines if line)
 
 

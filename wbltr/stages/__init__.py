@@ -209,6 +209,15 @@ class Chain:
         return Node(EVAL, section, {"head": head, "embeddings": self.embeddings(section.on)})
 
 
+def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:
+    """Give each of several processes its part of a batch, where the recipe does not say how a batch is cut."""
+    if processes == 1 or recipe.features.micro_batch is not None:
+        return recipe
+    size = max(2, -(-recipe.features.batch_size // processes))
+    runtime.notice(f"{processes} processes: features.micro_batch={size}, which is what batch-norm sees at once")
+    return recipe.with_features(micro_batch=size)
+
+
 def settle_precision(store: Store, recipe: Recipe, runtime: Runtime) -> Recipe:
     """Replace `precision: auto` by what this machine does well, or by what the store has finished already."""
     if recipe.features.precision != "auto":

@@ -52,6 +52,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     lrs = cosine(config.lr, config.epochs, config.scheduler)
     with us.connected(device), own_stream(device), enough_memory("use a smaller features.batch_size or network"):
         us.begin(str(config.hashed()))
+        torch.set_num_threads(us.agree(torch.get_num_threads()))
         model, history = _train(config, inputs["dataset"], runtime, device, us, lrs, saved)
     return {
         **_on_cpu({f"network.{name}": value for name, value in model.network.state_dict().items()}),
