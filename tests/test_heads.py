@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread, active_count, current_thread, main_thread
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from wbltr.errors import WbltrError
+from wbltr.errors import Stopped, WbltrError
 from wbltr.functional.losses import class_balanced_weights
 from wbltr.functional.projections import max_norm, row_norms, unit_norm
 from wbltr.functional.schedules import cosine
+from wbltr.head_group import HeadGroup
 from wbltr.heads import Heads, Trial, fit_heads
 from wbltr.randomness import generator
 
@@ -25,12 +31,25 @@ def problem() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return embeddings, labels, weight, bias
 
 
-def fit(problem: tuple[Tensor, Tensor, Tensor, Tensor], trials: list[Trial], epochs: int = 4, seed: int = 0) -> Heads:
+def fit(
+    problem: tuple[Tensor, Tensor, Tensor, Tensor], trials: list[Trial], epochs: int = 4, seed: int = 0, **others: Any
+) -> Heads:
     embeddings, labels, weight, bias = problem
     return fit_heads(
         embeddings, labels, COUNTS, weight, bias, trials,
-        schedule=cosine(1.0, epochs), batch_size=32, momentum=0.9, seed=seed,
+        schedule=cosine(1.0, epochs), batch_size=32, momentum=0.9, seed=seed, **others,
     )  # fmt: skip
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads for torch's operators, and so many groups of heads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 TRIALS = [
@@ -42,13 +61,118 @@ TRIALS = [
 ]
 
 
-def test_many_heads_at_once_equal_one_at_a_time(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
-    together = fit(problem, TRIALS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_many_heads_at_once_equal_one_at_a_time(problem: tuple[Tensor, Tensor, Tensor, Tensor], count: int) -> None:
+    with threads(count):
+        together = fit(problem, TRIALS)
     for number, trial in enumerate(TRIALS):
         alone = fit(problem, [trial])
         torch.testing.assert_close(together.weight[number], alone.weight[0], rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(together.bias[number], alone.bias[0], rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(together.loss[:, number], alone.loss[:, 0], rtol=1e-5, atol=1e-7)
+        for name in ("loss", "norms", "at_radius", "projected"):
+            both = (getattr(heads, name)[:, place] for heads, place in ((together, number), (alone, 0)))
+            torch.testing.assert_close(*both, rtol=1e-5, atol=1e-7, equal_nan=True)
+
+
+def test_heads_that_do_not_fit_the_cache_together_go_in_turn(
+    problem: tuple[Tensor, Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fit(problem, TRIALS)
+    monkeypatch.setattr("wbltr.heads.LARGEST", 1)
+    with threads(2):
+        found = fit(problem, TRIALS)
+    torch.testing.assert_close(found.weight, expected.weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("trial", TRIALS[1:4], ids=str)
+def test_a_head_alone_has_the_same_bits_on_any_number_of_threads(
+    problem: tuple[Tensor, Tensor, Tensor, Tensor], trial: Trial
+) -> None:
+    with threads(1):
+        one = fit(problem, [trial])
+    with threads(2):
+        two = fit(problem, [trial])
+    assert torch.equal(one.weight, two.weight)
+    assert torch.equal(one.bias, two.bias)
+    assert torch.equal(one.loss, two.loss)
+
+
+def test_a_batch_larger_than_the_images_is_all_of_them(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    embeddings, labels, weight, bias = problem
+    heads = [
+        fit_heads(embeddings, labels, COUNTS, weight, bias, TRIALS[:2], schedule=[1.0], batch_size=size, momentum=0.9, seed=0)
+        for size in (N, 10**9)
+    ]
+    assert torch.equal(heads[0].weight, heads[1].weight)
+
+
+def test_products_in_bf16_change_a_head_by_less_than_a_hundredth(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    exact, narrow = fit(problem, TRIALS), fit(problem, TRIALS, precision="bf16")
+    assert not torch.equal(exact.weight, narrow.weight)
+    assert narrow.weight.dtype == narrow.bias.dtype == torch.float32
+    for number in range(len(TRIALS)):
+        assert (narrow.weight[number] - exact.weight[number]).norm() < 1e-2 * exact.weight[number].norm()
+    torch.testing.assert_close(narrow.loss, exact.loss, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(row_norms(narrow.weight[4]), torch.ones(C))
+
+
+def test_a_step_asks_the_device_nothing() -> None:
+    """Meta tensors hold no numbers, so whoever reads one back fails, as it would wait for a GPU."""
+    trials = [Trial(loss="cb", weight_decay=0.1, radius=0.5), Trial(loss="ce", unit_norm=True)]
+    for kind in (trials, [Trial(loss="cb-bce")]):
+        for precision in ("fp32", "bf16"):
+            start = torch.zeros(C, D, device="meta"), torch.zeros(C, device="meta")
+            group = HeadGroup(kind, COUNTS, *start, batch_size=32, momentum=0.9, precision=precision)
+            x = torch.zeros(N, D + 1, device="meta", dtype=torch.float32 if precision == "fp32" else torch.bfloat16)
+            group.epoch(x, torch.zeros(N, dtype=torch.int64, device="meta"), 1.0, lambda done: None)
+            with pytest.raises((RuntimeError, NotImplementedError)):
+                group.losses.tolist()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_heads_on_a_gpu_equal_those_on_the_cpu(problem: tuple[Tensor, Tensor, Tensor, Tensor], precision: str) -> None:
+    embeddings, labels, weight, bias = (tensor.cuda() for tensor in problem)
+    there, here = fit((embeddings, labels, weight, bias), TRIALS, precision=precision), fit(problem, TRIALS)
+    torch.testing.assert_close(there.weight.cpu(), here.weight, rtol=1e-2, atol=1e-4 if precision == "fp32" else 2e-2)
+
+
+def test_the_caller_hears_of_progress_in_its_own_thread_and_may_stop(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    for trials in ([Trial()], TRIALS):
+        heard: list[tuple[int, int]] = []
+
+        def tick(done: int, total: int, heard: list[tuple[int, int]] = heard) -> None:
+            assert current_thread() is main_thread()
+            heard.append((done, total))
+            if done >= 2 * N:
+                raise Stopped("enough", code="interrupted")
+
+        with threads(2), pytest.raises(Stopped):
+            fit(problem, trials, tick=tick)
+        assert heard == sorted(heard)
+        assert {total for _, total in heard} == {4 * N}
+        assert heard[-1][0] < 4 * N
+
+
+def test_a_stopped_sweep_leaves_no_thread_and_as_many_threads_for_operators_as_before(
+    problem: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    def tick(done: int, total: int) -> None:
+        raise Stopped("at once", code="interrupted")
+
+    with threads(2):
+        before = active_count()
+        with pytest.raises(Stopped):
+            fit(problem, TRIALS, tick=tick)
+        fit(problem, TRIALS)
+        assert active_count() == before
+        assert torch.get_num_threads() == 2
+        seen: list[int] = []
+        later = Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert seen == [2]
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=str)

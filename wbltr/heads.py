@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from threading import Event
 
 import torch
 from torch import Tensor
 
 from wbltr.errors import WbltrError
-from wbltr.functional.gradients import balanced_binary_cross_entropy_with_gradient, cross_entropy_with_gradient
-from wbltr.functional.losses import Loss, class_balanced_weights
-from wbltr.functional.projections import max_norm, max_norm_scale, row_norms, unit_norm
+from wbltr.head_group import HeadGroup, Precision, Trial
 from wbltr.randomness import generator
 
-BEYOND = 1 + 1e-6  # a row on the radius may round to the outside without having moved
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What may differ between heads that are fitted together."""
-
-    loss: Loss = "cb"
-    beta: float = 0.9999
-    lr: float = 0.01
-    weight_decay: float = 0.0
-    radius: float | None = None  # MaxNorm's, absolute; None: no constraint
-    per: Literal["step", "epoch"] = "step"
-    unit_norm: bool = False
+__all__ = ["Heads", "Precision", "Trial", "fit_heads"]
+Walk = Callable[[Tensor, Tensor, float], None]
+LARGEST = 2**19  # numbers in a group's matrix on a CPU: what a step touches stays in the cache
 
 
 @dataclass(frozen=True)
@@ -42,23 +32,6 @@ class Heads:
     norms: Tensor  # (E, T, C) row norms at the epoch's end
     at_radius: Tensor  # (E, T) float64, share of classes on the MaxNorm radius at the epoch's end, NaN without MaxNorm
     projected: Tensor  # (E, T) float64, share of classes that MaxNorm moved during the epoch, NaN without
-
-
-def _class_weights(trial: Trial, counts: Tensor) -> Tensor:
-    """`(C,)` float32: ones for plain cross entropy."""
-    return torch.ones(len(counts)) if trial.loss == "ce" else class_balanced_weights(counts.cpu(), trial.beta).float()
-
-
-def _radii(trials: Sequence[Trial], moments: tuple[str, ...], device: torch.device) -> Tensor:
-    """MaxNorm radii `(T, 1)` of the heads that are projected at these moments; infinite for the others."""
-    values = [t.radius if t.radius is not None and t.per in moments else math.inf for t in trials]
-    return torch.tensor(values, device=device).unsqueeze(1)
-
-
-def _shares(rows: Tensor, trials: Sequence[Trial]) -> Tensor:
-    """`(T, C)` bool → `(T,)` float64 share of classes, NaN for heads without MaxNorm."""
-    shares = rows.double().mean(1).cpu()
-    return torch.where(torch.tensor([t.radius is not None for t in trials]), shares, float("nan"))
 
 
 @torch.no_grad()
@@ -74,6 +47,7 @@ def fit_heads(
     batch_size: int,
     momentum: float,
     seed: int,
+    precision: Precision = "fp32",
     tick: Callable[[int, int], None] = lambda _done, _total: None,
     report: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> Heads:
@@ -81,6 +55,10 @@ def fit_heads(
 
     Epoch e learns from view e mod V. Weight decay acts on weights and biases. Constraints are projections of the rows after
     each step (or epoch); only a unit-norm head also starts projected.
+
+    On a CPU the heads are shared out to as many threads as torch has; one head alone takes one, unless it is huge. How many
+    heads are fitted together changes roundings: in fp32 a head among others equals the head alone to 1e-5, and in bf16 the
+    head in fp32 to 1e-2 of its size.
 
     Args:
         embeddings: `(V, N, D)` float32, V augmented views of N training images.
@@ -90,78 +68,127 @@ def fit_heads(
         trials: T descriptions.
         schedule: one factor of each trial's learning rate per epoch.
         seed: of the batch order, which all heads share.
-        tick: called before each batch with images done and images in all; may raise to stop.
+        precision: of the two matrix products of a step; weights, losses and updates are float32 all the same.
+        tick: called before each batch (20 times a second while threads are at work) with images done and images in all; may
+            raise to stop.
         report: called after each epoch with the first head's metrics.
 
     Raises:
         WbltrError: code "training" when a head's loss is no longer finite.
     """
-    views, images, _ = embeddings.shape
-    device = embeddings.device
-    weights = weight.detach().expand(len(trials), -1, -1).clone()
-    biases = bias.detach().expand(len(trials), -1).clone()
-    momenta = (torch.zeros_like(weights), torch.zeros_like(biases))
-    lr = torch.tensor([t.lr for t in trials], device=device)
-    decay = torch.tensor([t.weight_decay for t in trials], device=device)
-    class_weights = torch.stack([_class_weights(t, counts) for t in trials]).to(device)
-    released = [number for number, t in enumerate(trials) if t.loss == "cb-bce"]
-    each_step, each_epoch = (_radii(trials, (moment,), device) for moment in ("step", "epoch"))
-    radii = _radii(trials, ("step", "epoch"), device)
-    on_sphere = torch.tensor([t.unit_norm for t in trials], device=device).view(-1, 1, 1)
-    constrained = any(t.radius is not None and t.per == "step" for t in trials)
-    spherical = any(t.unit_norm for t in trials)
+    views, images, dimensions = embeddings.shape
+    device, classes = embeddings.device, len(weight)
+    on_cpu = device.type == "cpu"
+    threads = torch.get_num_threads() if on_cpu else 1
+    shares = _shared_out(trials, threads, LARGEST // ((dimensions + 1) * classes) if on_cpu else len(trials))
+    largest_batch = min(batch_size, images)
+    groups = [
+        HeadGroup([trials[n] for n in share], counts, weight, bias, largest_batch, momentum, precision) for share in shares
+    ]
+    place = torch.tensor([n for share in shares for n in share]).argsort().to(device)
+
+    def of_all(parts: Sequence[Tensor]) -> Tensor:
+        """What each group says of its heads, in the order of the trials: `(T, …)`."""
+        return torch.cat([part.view(len(share), -1) for part, share in zip(parts, shares, strict=True)])[place]
+
+    radii = torch.tensor([[math.nan if t.radius is None else t.radius] for t in trials], dtype=torch.float64)
+    x = torch.ones(images, dimensions + 1, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
     losses, norms, at_radius, projected = [], [], [], []
-    weights = torch.where(on_sphere, unit_norm(weights), weights)
-    for epoch, factor in enumerate(schedule):
-        order = torch.randperm(images, generator=generator(seed, "second stage", epoch)).to(device)
-        moved = torch.zeros(weights.shape[:2], dtype=torch.bool, device=device)
-        view = embeddings[epoch % views]
-        running = torch.zeros(len(trials), dtype=torch.float64, device=device)
-        for first in range(0, images, batch_size):
-            tick(epoch * images + first, len(schedule) * images)
-            index = order[first : first + batch_size]
-            x, y = view[index], labels[index]
-            logits = (x @ weights.flatten(0, 1).T).view(len(index), *biases.shape).add_(biases)  # one product: (B, T, C)
-            values, gradient = cross_entropy_with_gradient(logits, y, class_weights)
-            if released:
-                values[released], gradient[:, released] = balanced_binary_cross_entropy_with_gradient(
-                    logits[:, released], y, class_weights[released]
+    begun = 0
+
+    def note(done: int) -> None:
+        tick(begun + done, len(schedule) * images)
+
+    with _side_by_side(groups, min(len(groups), threads), note) as walk:
+        for epoch, factor in enumerate(schedule):
+            begun = epoch * images
+            order = torch.randperm(images, generator=generator(seed, "second stage", epoch)).to(device)
+            x[:, :-1] = embeddings[epoch % views][order]
+            walk(x, labels[order], factor)
+            losses.append((of_all([g.losses for g in groups]) / images).cpu().flatten())
+            norms.append(of_all([g.norms() for g in groups]).cpu())
+            at_radius.append(_part(norms[-1] >= radii * (1 - 1e-4), radii))
+            projected.append(_part(of_all([g.moved for g in groups]).cpu(), radii))
+            biases = of_all([g.matrix[-1] for g in groups]).cpu()
+            finite = torch.isfinite(losses[-1]) & torch.isfinite(norms[-1]).all(1) & torch.isfinite(biases).all(1)
+            if not finite.all():
+                worst = int((~finite).nonzero()[0])
+                raise WbltrError(
+                    f"the classifier diverged in epoch {epoch + 1} of {len(schedule)} ({trials[worst]})",
+                    "lower classifier.lr or classifier.weight_decay, for example --set classifier.lr=0.001",
+                    "training",
                 )
-            gradients = ((gradient.flatten(1).T @ x).view_as(weights), gradient.sum(0))
-            for parameter, slope, velocity in zip((weights, biases), gradients, momenta, strict=True):
-                shape = (-1,) + (1,) * (parameter.dim() - 1)
-                velocity.mul_(momentum).add_(slope).addcmul_(decay.view(shape), parameter)
-                parameter.addcmul_((lr * -factor).view(shape), velocity)
-            if constrained:
-                found = row_norms(weights)
-                moved |= found > each_step * BEYOND
-                weights.mul_(max_norm_scale(found, each_step).unsqueeze(-1))
-            if spherical:
-                weights = torch.where(on_sphere, unit_norm(weights), weights)
-            running += values.double() * len(index)
-        moved |= row_norms(weights) > each_epoch * BEYOND
-        weights = max_norm(weights, each_epoch)
-        losses.append((running / images).cpu())
-        norms.append(row_norms(weights).cpu())
-        at_radius.append(_shares(row_norms(weights) >= radii * (1 - 1e-4), trials))
-        projected.append(_shares(moved, trials))
-        finite = torch.isfinite(losses[-1]) & torch.isfinite(norms[-1]).all(1) & torch.isfinite(biases).all(1).cpu()
-        if not finite.all():
-            worst = int((~finite).nonzero()[0])
-            raise WbltrError(
-                f"the classifier diverged in epoch {epoch + 1} of {len(schedule)} ({trials[worst]})",
-                "lower classifier.lr or classifier.weight_decay, for example --set classifier.lr=0.001",
-                "training",
+            report(
+                {
+                    "epoch": epoch + 1,
+                    "epochs": len(schedule),
+                    "loss": float(losses[-1][0]),
+                    "lr": trials[0].lr * factor,
+                    "norm_min": float(norms[-1][0].min()),
+                    "norm_max": float(norms[-1][0].max()),
+                    "at_radius": float(at_radius[-1][0]),
+                }
             )
-        report(
-            {
-                "epoch": epoch + 1,
-                "epochs": len(schedule),
-                "loss": float(losses[-1][0]),
-                "lr": float(lr[0]) * factor,
-                "norm_min": float(norms[-1][0].min()),
-                "norm_max": float(norms[-1][0].max()),
-                "at_radius": float(at_radius[-1][0]),
-            }
-        )
-    return Heads(weights, biases, *(torch.stack(rows) for rows in (losses, norms, at_radius, projected)))
+    rows = of_all([g.matrix.T.contiguous() for g in groups]).view(len(trials), classes, dimensions + 1)
+    history = (torch.stack(values) for values in (losses, norms, at_radius, projected))
+    return Heads(rows[..., :-1].contiguous(), rows[..., -1].contiguous(), *history)
+
+
+def _part(columns: Tensor, radii: Tensor) -> Tensor:
+    """`(T, C)` bool → `(T,)` float64 share of classes, NaN for heads without MaxNorm."""
+    return torch.where(radii.squeeze(1).isnan(), math.nan, columns.double().mean(1))
+
+
+def _shared_out(trials: Sequence[Trial], threads: int, most: int) -> list[list[int]]:
+    """Numbers of the trials of each group: one kind of loss, no more than a thread's share, no more than `most`."""
+    shares = []
+    for released in (False, True):
+        kind = [number for number, t in enumerate(trials) if (t.loss == "cb-bce") is released]
+        size = max(1, min(math.ceil(len(kind) / threads), most))
+        shares += [kind[first : first + size] for first in range(0, len(kind), size)]
+    return shares
+
+
+@contextmanager
+def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int], None]) -> Iterator[Walk]:
+    """A function that walks every group through an epoch; its arguments are those of `HeadGroup.epoch`.
+
+    With several workers each group has its own thread, where torch's operators run on one core and wait for nobody; they let
+    go of the interpreter's lock while they compute. `tick` gets the images done and is called from the caller's thread.
+    """
+    threads = torch.get_num_threads()
+    progress = [0] * len(groups)
+    stop = Event()
+
+    def note(number: int, done: int) -> None:
+        if stop.is_set():
+            raise CancelledError
+        progress[number] = done
+
+    def at_once(embeddings: Tensor, labels: Tensor, factor: float) -> None:
+        futures = [
+            pool.submit(group.epoch, embeddings, labels, factor, partial(note, number)) for number, group in enumerate(groups)
+        ]
+        while not all(future.done() for future in futures):
+            tick(sum(progress) // len(groups))
+            wait(futures, timeout=0.05)
+        for future in futures:
+            future.result()
+
+    def tell(number: int, done: int) -> None:
+        note(number, done)
+        tick(sum(progress) // len(groups))
+
+    def in_turn(embeddings: Tensor, labels: Tensor, factor: float) -> None:
+        for number, group in enumerate(groups):
+            group.epoch(embeddings, labels, factor, partial(tell, number))
+
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))  # starts no thread before it has to
+    try:
+        if groups[0].matrix.numel() <= LARGEST:
+            torch.set_num_threads(1)  # to share out so little costs more than it saves
+        yield in_turn if workers == 1 else at_once
+    finally:
+        stop.set()
+        pool.shutdown()
+        torch.set_num_threads(threads)  # also what threads to come begin with, whatever a worker has set

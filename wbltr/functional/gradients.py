@@ -9,43 +9,49 @@ import torch
 from torch import Tensor
 
 
-def cross_entropy_with_gradient(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy_with_gradient(
+    logits: Tensor, labels: Tensor, shares: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Weighted cross entropy and its gradient by the logits.
 
-    L_t = (1 / B) · Σ_i w_{t,y_i} · (−log p_{i,t,y_i}),  ∂L_t/∂z_{i,t,k} = (w_{t,y_i} / B) · (p_{i,t,k} − [k = y_i])
+    L_t = Σ_i s_{i,t} · (−log p_{i,t,y_i}),  ∂L_t/∂z_{i,t,k} = s_{i,t} · (p_{i,t,k} − [k = y_i])
 
     Args:
-        logits: `(B, T, C)`.
+        logits: `(B, T, C)`; not changed.
         labels: `(B,)` int64.
-        weights: `(T, C)` class weights of each head; ones for plain cross entropy.
+        shares: `(B, T)`, s, what each image counts for each head: its class's weight over B; 1 / B for plain cross entropy.
+        out: `(B, T, C)`, where the gradient is written; not the logits themselves. None: a new tensor.
 
     Returns:
-        Losses `(T,)`, gradient `(B, T, C)`. See `wbltr.functional.losses.cross_entropy` for the source.
+        Losses `(T,)`, gradient `(B, T, C)`. A probability counts as no less than the smallest normal number, so an
+        image's loss ends at 87 in float32. See `wbltr.functional.losses.cross_entropy` for the source.
     """
-    scale = weights[:, labels].T / len(labels)  # (B, T)
-    log_p = logits.log_softmax(-1)
-    index = labels.view(-1, 1, 1).expand(-1, log_p.shape[1], 1)
-    losses = -(log_p.gather(-1, index).squeeze(-1) * scale).sum(0)
-    gradient = log_p.exp_()
-    gradient.scatter_add_(-1, index, torch.full_like(scale, -1.0).unsqueeze(-1))
-    return losses, gradient.mul_(scale.unsqueeze(-1))
+    shares = shares.unsqueeze(-1)
+    gradient: Tensor = torch.softmax(logits, -1, out=out)
+    index = labels.view(-1, 1, 1).expand_as(shares)
+    p = gradient.gather(-1, index)
+    gradient.scatter_(-1, index, p - 1).mul_(shares)
+    losses = p.clamp_(min=torch.finfo(p.dtype).tiny).log_().mul_(shares).sum((0, 2)).neg_()
+    return losses, gradient
 
 
-def balanced_binary_cross_entropy_with_gradient(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def balanced_binary_cross_entropy_with_gradient(
+    logits: Tensor, labels: Tensor, shares: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The released class-balanced loss and its gradient by the logits.
 
-    With r_k = p_k / (1 − p_k) for k ≠ y and r_y = −1:  ∂L/∂z_k = (w_y / (B·C)) · (r_k − p_k · Σ_j r_j)
+    With r_k = p_k / (1 − p_k) for k ≠ y and r_y = −1:  ∂L/∂z_k = (s / C) · (r_k − p_k · Σ_j r_j)
 
     Args and returns as in `cross_entropy_with_gradient`; see `wbltr.functional.losses.balanced_binary_cross_entropy`.
     """
-    classes = logits.shape[-1]
-    scale = weights[:, labels].T / (len(labels) * classes)
+    scale = shares.unsqueeze(-1) / logits.shape[-1]
     p = logits.softmax(-1)
-    index = labels.view(-1, 1, 1).expand(-1, p.shape[1], 1)
+    index = labels.view(-1, 1, 1).expand_as(scale)
     rest = (1 - p).clamp(min=1e-12)
     # As torch has it, logarithms end at −100.
     other = rest.log().clamp(min=-100)
     right = p.gather(-1, index).log().clamp(min=-100) - other.gather(-1, index)
-    losses = -((other.sum(-1) + right.squeeze(-1)) * scale).sum(0)
-    ratio = (p / rest).scatter(-1, index, -1.0)
-    return losses, (ratio - p * ratio.sum(-1, keepdim=True)) * scale.unsqueeze(-1)
+    losses = ((other.sum(-1, keepdim=True) + right) * scale).sum((0, 2)).neg_()
+    ratio = (p / rest).scatter_(-1, index, -1.0)
+    gradient: Tensor = torch.sub(ratio, p * ratio.sum(-1, keepdim=True), out=out)
+    return losses, gradient.mul_(scale)

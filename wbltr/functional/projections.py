@@ -33,9 +33,15 @@ def max_norm(weight: Tensor, radius: float | Tensor) -> Tensor:
     return weight * max_norm_scale(row_norms(weight), radius).unsqueeze(-1)
 
 
-def max_norm_scale(norms: Tensor, radius: float | Tensor) -> Tensor:
-    """What MaxNorm multiplies each row by, from its norm: min(1, δ / ‖w_k‖), same shape as `norms`; 1 for a zero row."""
-    return (radius / norms.clamp(min=1e-30)).clamp(max=1)
+def max_norm_scale(norms: Tensor, radius: float | Tensor, stretch: float | Tensor = 1.0) -> Tensor:
+    """What a projection multiplies each row by, from its norm: min(s, δ / ‖w_k‖), same shape as `norms`.
+
+    Args:
+        norms: of the rows; a zero row stays zero.
+        radius: δ, as in `max_norm`; infinite for no constraint.
+        stretch: s, 1 for the ball (MaxNorm), infinite for the sphere of that radius.
+    """
+    return (radius / norms.clamp(min=1e-30)).clamp(max=stretch)
 
 
 def unit_norm(weight: Tensor) -> Tensor:

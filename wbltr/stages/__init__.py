@@ -64,11 +64,11 @@ FEATURES = Stage("features", 1, "wbltr.stages.features:run", lambda _: {"dataset
 EMBEDDINGS = Stage("embeddings", 1, "wbltr.stages.embeddings:run", _reads_embeddings)
 CLASSIFIER = Stage(
     "classifier",
-    2,  # gradients in closed form: other roundings
+    3,  # one matrix with the bias as its last row: other roundings
     "wbltr.stages.classifier:run",
     lambda _: {"embeddings": ("train.", "class_counts"), "features": ("head.",)},
 )
-POSTHOC = Stage("posthoc", 1, "wbltr.stages.posthoc:run", _reads_posthoc)
+POSTHOC = Stage("posthoc", 2, "wbltr.stages.posthoc:run", _reads_posthoc)  # τ by columns of the logits: other near-ties
 EVAL = Stage("eval", 1, "wbltr.stages.eval:run", _reads_eval)
 STAGES = {stage.name: stage for stage in (DATASET, FEATURES, EMBEDDINGS, CLASSIFIER, POSTHOC, EVAL)}
 CARRY_A_HEAD = ("features", "classifier", "posthoc")

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import WbltrError
-from wbltr.functional.adjustments import l2_normalize, tau_normalize
+from wbltr.functional.adjustments import l2_normalize, tau_normalize, tau_sweep
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
+from wbltr.functional.projections import row_norms
 from wbltr.machine import prepare
 from wbltr.pipeline import Runtime
 from wbltr.stages import PosthocStageConfig
@@ -24,11 +25,8 @@ SWEEP = tuple(round(0.1 * step, 1) for step in range(31))  # 0, 0.1 … 3
 
 def sweep(weight: Tensor, bias: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
     """Mean per-class accuracy on `embeddings (N, D)` at each τ of `SWEEP`: `(S,)` float64."""
-    results = []
-    for tau in SWEEP:
-        predictions = (embeddings @ tau_normalize(weight, tau).T + bias).argmax(1)
-        results.append(mean_accuracy(class_accuracy(confusion_matrix(labels, predictions, len(weight)))))
-    return torch.stack(results)
+    predictions = tau_sweep(embeddings @ weight.T, row_norms(weight), bias, SWEEP)
+    return torch.stack([mean_accuracy(class_accuracy(confusion_matrix(labels, p, len(weight)))) for p in predictions])
 
 
 def run(config: PosthocStageConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:

@@ -1,0 +1,173 @@
+"""HeadGroup: heads that are trained as one matrix. What a step of the second stage costs is decided here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from wbltr.functional.gradients import balanced_binary_cross_entropy_with_gradient, cross_entropy_with_gradient
+from wbltr.functional.losses import Loss, class_balanced_weights
+from wbltr.functional.projections import max_norm_scale
+
+Precision = Literal["bf16", "fp32"]
+BEYOND = 1 + 1e-6  # a row on the radius may round to the outside without having moved
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What may differ between heads that are fitted together."""
+
+    loss: Loss = "cb"
+    beta: float = 0.9999
+    lr: float = 0.01
+    weight_decay: float = 0.0
+    radius: float | None = None  # MaxNorm's, absolute; None: no constraint
+    per: Literal["step", "epoch"] = "step"
+    unit_norm: bool = False
+
+
+class HeadGroup:
+    """T heads side by side, of one kind of loss: one product gives all their logits, one more all their gradients.
+
+    Column t·C + k of `matrix (D + 1, T·C)` is class k of head t: its weights and, in the last row, its bias, as if each
+    embedding had one more coordinate, 1. A step allocates nothing large, and reads nothing back from a GPU.
+
+    Attributes:
+        matrix, velocity: `(D + 1, T·C)` float32.
+        losses: `(T,)` float64, sum over the images of the epoch.
+        moved: `(T·C,)` bool, which columns a projection moved in the epoch.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        counts: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        batch_size: int,
+        momentum: float,
+        precision: Precision,
+    ) -> None:
+        """Start every head from `weight (C, D)` and `bias (C,)`; the trials are all `cb-bce`, or none is."""
+        heads, classes, device = len(trials), len(weight), weight.device
+
+        def per_column(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, device=device).repeat_interleave(classes)
+
+        self.momentum = momentum
+        self.matrix = torch.cat((weight.detach().T, bias.detach().unsqueeze(0))).repeat(1, heads)
+        self.velocity = torch.zeros_like(self.matrix)
+        self.losses = torch.zeros(heads, dtype=torch.float64, device=device)
+        self.moved = torch.zeros(heads * classes, dtype=torch.bool, device=device)
+        self._weights = self.matrix[:-1]
+        self._squares = torch.empty_like(self._weights)
+        self._batch_size, self._batches = batch_size, dict[int, _Batch]()
+        # bf16 copies of the matrix and of its gradient
+        self._narrow = [torch.empty_like(self.matrix, dtype=torch.bfloat16) for _ in range(2)] if precision == "bf16" else None
+        self._with_gradient = (
+            balanced_binary_cross_entropy_with_gradient if trials[0].loss == "cb-bce" else cross_entropy_with_gradient
+        )
+        self._class_weights = torch.stack([_class_weights(t, counts) for t in trials], 1).to(device)  # (C, T)
+        self._lr = per_column([t.lr for t in trials])
+        self._decay = per_column([t.weight_decay for t in trials])
+        self._decays = any(t.weight_decay for t in trials)
+        # One rule for every constraint: a ball only shrinks a column, the unit sphere stretches it, too.
+        self._stretch = per_column([math.inf if t.unit_norm else 1.0 for t in trials])
+        start, step, epoch = ([_radius(t, moment) for t in trials] for moment in ("start", "step", "epoch"))
+        self._step_radii, self._epoch_radii = per_column(step), per_column(epoch)
+        self._constrained = any(math.isfinite(radius) for radius in step)
+        self._project(per_column(start))
+
+    @torch.no_grad()
+    def epoch(self, embeddings: Tensor, labels: Tensor, factor: float, tick: Callable[[int], None]) -> None:
+        """Walk once over the images, in the order given.
+
+        Args:
+            embeddings: `(N, D + 1)`, the last column ones, in the precision of the products.
+            labels: `(N,)` int64.
+            factor: of each head's learning rate.
+            tick: called before each batch with images done; may raise to stop.
+        """
+        self.losses.zero_()
+        self.moved.zero_()
+        lr = self._lr * -factor
+        full = len(labels) // self._batch_size * self._batch_size
+        shares = self._class_weights[labels]
+        shares[:full] /= self._batch_size
+        shares[full:] /= max(1, len(labels) - full)
+        done = 0
+        batches = (torch.split(tensor, self._batch_size) for tensor in (embeddings, labels, shares))
+        for x, y, share in zip(*batches, strict=True):
+            tick(done)
+            self._step(x, y, share, lr)
+            done += len(x)
+        self._project(self._epoch_radii)
+
+    def norms(self) -> Tensor:
+        """`(T·C,)`, L2 norm of each column's weights."""
+        # Squared and summed by hand: on a CPU torch's own norm is ten times slower over a first dimension.
+        return torch.mul(self._weights, self._weights, out=self._squares).sum(0).sqrt_()
+
+    def _step(self, x: Tensor, labels: Tensor, shares: Tensor, lr: Tensor) -> None:
+        """SGD with momentum and weight decay on one batch `x (B, D + 1)`, then the constraints."""
+        if len(x) not in self._batches:
+            self._batches[len(x)] = _Batch(x, *self._class_weights.shape)
+        batch = self._batches[len(x)]
+        self._multiply(x, batch)
+        losses, _ = self._with_gradient(batch.logits, labels, shares, batch.gradient)
+        self.losses.add_(losses, alpha=len(x))
+        self._accelerate(x, batch)
+        if self._decays:
+            self.velocity.addcmul_(self._decay, self.matrix)
+        self.matrix.addcmul_(lr, self.velocity)
+        if self._constrained:
+            self._project(self._step_radii)
+
+    def _multiply(self, x: Tensor, batch: _Batch) -> None:
+        """logits ← x · matrix."""
+        if self._narrow is None:
+            torch.mm(x, self.matrix, out=batch.flat_logits)
+        else:
+            matrix, _ = self._narrow
+            batch.flat_logits.copy_(torch.mm(x, matrix.copy_(self.matrix), out=batch.narrow))
+
+    def _accelerate(self, x: Tensor, batch: _Batch) -> None:
+        """velocity ← momentum · velocity + xᵀ · gradient."""
+        if self._narrow is None:
+            self.velocity.addmm_(x.T, batch.flat_gradient, beta=self.momentum)
+        else:
+            _, slope = self._narrow
+            torch.mm(x.T, batch.narrow.copy_(batch.flat_gradient), out=slope)
+            torch.add(slope, self.velocity, alpha=self.momentum, out=self.velocity)
+
+    def _project(self, radii: Tensor) -> None:
+        """Bring the columns to their ball or sphere `(T·C,)`; an infinite radius is no constraint."""
+        scale = max_norm_scale(self.norms(), radii, self._stretch)
+        self.moved |= scale < 1 / BEYOND
+        self._weights.mul_(scale)
+
+
+class _Batch:
+    """Where a batch of B images is worked on, `(B, T, C)` and flat; made once, as beside another thread every call costs."""
+
+    def __init__(self, x: Tensor, classes: int, heads: int) -> None:
+        self.logits, self.gradient = (torch.empty(len(x), heads, classes, device=x.device) for _ in range(2))
+        self.flat_logits, self.flat_gradient = self.logits.flatten(1), self.gradient.flatten(1)
+        self.narrow = torch.empty_like(self.flat_logits, dtype=x.dtype)  # of the products; used where that is not float32
+
+
+def _class_weights(trial: Trial, counts: Tensor) -> Tensor:
+    """`(C,)` float32: ones for plain cross entropy."""
+    return torch.ones(len(counts)) if trial.loss == "ce" else class_balanced_weights(counts.cpu(), trial.beta).float()
+
+
+def _radius(trial: Trial, moment: Literal["start", "step", "epoch"]) -> float:
+    """What a head's norms are held to at this moment; infinite for nothing."""
+    if trial.unit_norm:
+        return 1.0
+    return trial.radius if trial.radius is not None and trial.per == moment else math.inf
