@@ -35,6 +35,7 @@ MAY: dict[str, set[str]] = {
         "recipe",
         "pipeline",
         "training",
+        "cores",
         "distributed",
         "machine",
         "heads",

@@ -25,6 +25,12 @@ class Cores:
     allowed: int
     free: int
 
+    def __str__(self) -> str:
+        """What to say of it; nothing where all are free."""
+        if self.free == self.allowed:
+            return ""
+        return f"{self.free} of {self.allowed} cores; the others are busy; --threads N to choose"
+
 
 def free_cores() -> int:
     """How many cores to compute on when nobody says: those that are free, at least 1."""

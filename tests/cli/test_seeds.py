@@ -179,7 +179,7 @@ def test_two_sources_of_a_seed_are_refused(wbltr: Wbltr, more: tuple[str, ...], 
 def test_several_seeds_are_refused_under_torchrun(wbltr: Wbltr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    one_clear_line(wbltr(*RUN, "--seeds", "0,1"), "torchrun", "--seed")
+    one_clear_line(wbltr(*RUN, "--seeds", "0,1"), "torchrun", "by itself")
 
 
 def test_a_device_that_is_not_there_is_told_once(wbltr: Wbltr) -> None:

@@ -81,12 +81,11 @@ def _on_signal(number: int, _: FrameType | None) -> None:
         with suppress(OSError):
             os.write(2, b"\x1b[?25h" if os.isatty(2) else b"")  # the cursor that a progress bar hid
         os._exit(130)
-    if not REQUESTED:
+    REQUESTED.append(number)  # before the words, which may be answered at once
+    if len(REQUESTED) == 1:
+        words = b"\nstopping after this step; Ctrl-C again leaves at once\n" if number == signal.SIGINT else b"\nstopping\n"
         with suppress(OSError):
-            os.write(
-                2, b"\nstopping after this step; Ctrl-C again leaves at once\n" if number == signal.SIGINT else b"\nstopping\n"
-            )
-    REQUESTED.append(number)
+            os.write(2, words)
 
 
 def stop_requested() -> WbltrError | None:

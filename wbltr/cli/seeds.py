@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -24,9 +23,6 @@ def seed_list(request: Request) -> tuple[int, ...]:
     text = request.seeds
     if text is None:
         return ()
-    if "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
-        said = f"--seeds {text}: one process runs them all, and torchrun started {os.environ['WORLD_SIZE']}"
-        raise WbltrError(said, "start it without torchrun, or give one --seed", "usage")
     if request.seed is not None:
         raise WbltrError(f"--seed {request.seed} and --seeds {text}: both say which", "give one of the two", "usage")
     for setting in request.set:
@@ -84,6 +80,5 @@ def share(runs: int, device: str, threads: int | None, cores: Cores) -> Share:
         return Share(runs, 1, threads)
     usable = cores.free if threads is None else cores.allowed
     at_once = min(runs, MOST_ON_A_GPU) if device == "cuda" else min(runs, max(1, usable // (threads or 1)))
-    busy = threads is None and cores.free < cores.allowed
-    why = f" ({cores.free} of {cores.allowed} cores; the others are busy; --threads N to choose)" if busy else ""
+    why = f" ({cores})" if threads is None and str(cores) else ""
     return Share(runs, at_once, threads or max(1, usable // at_once), why)

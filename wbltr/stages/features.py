@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wbltr.cores import these_cores
 from wbltr.data.augment import AugmentedImages
 from wbltr.distributed import Team, team
 from wbltr.errors import WbltrError
@@ -42,6 +43,8 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     threads = runtime.threads or (saved[2].get("threads") if saved else None)
     device = prepare(runtime.device, threads, us.beside, us.place)
     runtime.witness.update(device=str(device), threads=torch.get_num_threads(), processes=us.size)
+    if threads is None and device.type == "cpu" and (busy := str(these_cores())):
+        runtime.notice(f"features: {busy}")
     images = torch.from_numpy(inputs["dataset"]["train.images"])
     if images.shape[1] != len(config.mean):
         raise WbltrError(
