@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,22 @@ def run(store: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command], env=environment(store), capture_output=True, text=True, check=False, timeout=240
     )
+
+
+@contextmanager
+def started(store: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """torchrun at work, once the first checkpoint lies there; nobody is left behind."""
+    torchrun = subprocess.Popen(
+        [sys.executable, *command], env=environment(store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(store.glob("runs/*/step-*")) and time.monotonic() < deadline and torchrun.poll() is None:
+            time.sleep(0.02)
+        yield torchrun
+    finally:
+        torchrun.kill()
+        torchrun.communicate()
 
 
 def features(store: Path, object_id: str) -> Mapping[str, np.ndarray]:
@@ -94,17 +112,29 @@ def test_a_killed_worker_and_a_restart_finish_the_run(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", *WBLTR, *long)
     assert whole.returncode == 0, whole.stderr
     store = tmp_path / "killed"
-    started = [sys.executable, *TORCHRUN, "--max-restarts", "2", *WBLTR, *long]
-    torchrun = subprocess.Popen(started, env=environment(store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(store.glob("runs/*/step-*")) and time.monotonic() < deadline and torchrun.poll() is None:
-        time.sleep(0.02)
-    os.kill(_worker(store, rank=1), signal.SIGKILL)
-    out, err = torchrun.communicate(timeout=240)
+    with started(store, *TORCHRUN, "--max-restarts", "2", *WBLTR, *long) as torchrun:
+        os.kill(_worker(store, rank=1), signal.SIGKILL)
+        out, err = torchrun.communicate(timeout=150)
     assert torchrun.returncode == 0, err
     assert "resumed from step" in err
     alone, together = features(tmp_path / "whole", whole.stdout), features(store, out)
     np.testing.assert_allclose(together["history.loss"], alone["history.loss"], rtol=1e-4)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find the worker")
+def test_a_signal_to_one_worker_stops_all_after_the_same_step_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command = (*TORCHRUN, *WBLTR, *COMMAND, "--set", "features.epochs=400")  # one step an epoch
+    with started(tmp_path, *command) as torchrun:
+        os.kill(_worker(tmp_path, rank=1), signal.SIGTERM)
+        _, err = torchrun.communicate(timeout=150)
+    assert torchrun.returncode != 0
+    assert err.count("stopped; what is done is kept") == 2, err
+    assert "exitcode  : 143" in err
+    stopped = max(int(path.name.split("-")[1]) for path in tmp_path.glob("runs/*/step-*"))
+    assert stopped % 16 == 0
+    assert stopped < 400
+    resumed = run(tmp_path, *command, "--json")
+    assert json.loads(resumed.stdout)["resumed_from"] == stopped
 
 
 def _worker(store: Path, rank: int) -> int:

@@ -15,9 +15,9 @@ import pytest
 import toy_stages as toy
 
 from wbltr.errors import Stopped
-from wbltr.pipeline import Artifact, Node, Runtime, Stage, load_made, make, make_many, materialize, planned
+from wbltr.pipeline import Artifact, Node, Runtime, Stage, header, load_made, make, make_many, materialize, planned
 from wbltr.recipe import Config, added_later
-from wbltr.store import Store
+from wbltr.store import Store, key_of
 
 TESTS = Path(__file__).resolve().parent
 
@@ -96,6 +96,24 @@ def test_a_stopped_run_resumes_to_the_same_object(tmp_path: Path, step: int) -> 
     made = materialize(store, toy.chain(), Runtime(), done=lambda m: resumed.append(m.resumed_from))
     assert made.artifact.object_id == undisturbed.artifact.object_id
     assert resumed == [None, step, None]
+
+
+def picky(config: toy.SquaresConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
+    """A stage that cannot use what an earlier version of it kept."""
+    found = runtime.restore(lambda tensors: "new" in tensors)
+    runtime.checkpoint(1, lambda: {"old": np.zeros(1)}, now=True)
+    return {"restored": np.array(found is not None)}
+
+
+def test_a_checkpoint_that_the_stage_cannot_use_is_told_of_and_the_run_starts_over(store: Store) -> None:
+    stage, config = Stage("picky", 1, "test_pipeline:picky"), toy.SquaresConfig()
+    key = key_of(header(stage, config, {}))
+    store.save_checkpoint(key, 3, {"old": np.zeros(1)}, {"metrics": {}, "seconds": 1.0})
+    said: list[str] = []
+    made = make(store, stage, config, {}, Runtime(notice=said.append))
+    assert said == ["the checkpoint is another version's: starting over"]
+    assert made.resumed_from is None
+    assert not bool(store.load(made.artifact.object_id)["restored"])
 
 
 def test_a_resumed_run_lists_every_epoch_once_in_its_metrics(store: Store) -> None:
@@ -300,7 +318,7 @@ def threads_used(config: toy.SquaresConfig, inputs: Mapping[str, Any], runtime: 
     """A stage that stops after its first step and tells its threads."""
     runtime.witness["threads"] = runtime.threads
     begun = runtime.restore()
-    runtime.checkpoint(1, lambda: {"x": np.zeros(1)})
+    runtime.checkpoint(1, lambda: {"x": np.zeros(1)}, now=True)
     if begun is None:
         raise Stopped("stop", code="interrupted")
     return {"threads": np.array(runtime.threads)}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from wbltr.distributed import ALONE
 from wbltr.errors import Stopped, WbltrError
 from wbltr.functional.losses import cross_entropy
 from wbltr.functional.schedules import cosine
+from wbltr.machine import warm_up
 from wbltr.models import Classifier, new_head, new_network
-from wbltr.training import Epochs, Step, batches, fit
+from wbltr.training import Epochs, Step, batches, fit, usable
 
 N, C = 45, 4
 State = dict[str, Tensor]
@@ -56,7 +58,7 @@ def train(
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     precision: Any = "fp32",
     tick: Callable[[int, int], None] = lambda done, total: None,
-    checkpoint: Callable[[int, Callable[[], Mapping[str, Tensor]]], None] = lambda step, state: None,
+    checkpoint: Callable[..., None] = lambda step, state, now: None,
     restored: tuple[int, State] | None = None,
     report: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> tuple[Classifier, Epochs]:
@@ -109,7 +111,7 @@ def test_two_runs_give_the_same_bits() -> None:
 def test_a_run_restored_from_any_step_gives_the_bits_of_an_undisturbed_one(precision: str) -> None:
     saved: dict[int, State] = {}
 
-    def keep(step: int, state: Callable[[], Mapping[str, Tensor]]) -> None:
+    def keep(step: int, state: Callable[[], Mapping[str, Tensor]], now: bool) -> None:
         saved[step] = {name: value.detach().clone() for name, value in state().items()}
 
     whole = train(precision=precision, checkpoint=keep)
@@ -120,21 +122,47 @@ def test_a_run_restored_from_any_step_gives_the_bits_of_an_undisturbed_one(preci
 
 def test_without_momentum_a_restored_run_gives_the_same_bits() -> None:
     saved: dict[int, State] = {}
-    whole = train(momentum=0.0, checkpoint=lambda step, state: saved.update({step: {n: v.clone() for n, v in state().items()}}))
+    whole = train(
+        momentum=0.0, checkpoint=lambda step, state, now: saved.update({step: {n: v.clone() for n, v in state().items()}})
+    )
     assert same(train(momentum=0.0, restored=(4, saved[4])), whole)
 
 
 def test_a_stop_asked_for_before_a_step_is_saved_first() -> None:
-    seen: list[tuple[int, set[str]]] = []
+    seen: list[tuple[int, bool, set[str]]] = []
 
     def tick(done: int, total: int) -> None:
         if done == 32:
             raise Stopped("stop")
 
     with pytest.raises(Stopped):
-        train(tick=tick, checkpoint=lambda step, state: seen.append((step, set(state()))))
-    assert [step for step, _ in seen] == [1, 2, 2]
-    assert {"head.weight", "momentum.0", "sums"} <= seen[-1][1]
+        train(tick=tick, checkpoint=lambda step, state, now: seen.append((step, now, set(state()))))
+    assert [(step, now) for step, now, _ in seen] == [(1, False), (2, False), (2, True)]
+    assert {"head.weight", "momentum.0", "sums"} <= seen[-1][2]
+
+
+def test_what_another_version_kept_is_not_usable() -> None:
+    kept: list[State] = []
+    train(epochs=1, checkpoint=lambda step, state, now: kept.append(dict(state())))
+    assert usable(kept[-1])
+    assert not usable({name: value for name, value in kept[-1].items() if name != "layout"})
+
+
+@pytest.mark.parametrize("size", [16, 13])
+def test_a_step_that_is_warmed_up_before_a_capture_leaves_no_trace_even_on_the_last_batch(size: int) -> None:
+    torch.set_num_threads(1)
+    models = [new_model().train() for _ in range(2)]
+    for model, warm in zip(models, (False, True), strict=True):
+        images = Shuffled()
+        images.draw(0)
+        step = Step(model, images, 1, 0.9, 5e-3, cross_entropy, "fp32", ALONE)
+        step.lr.fill_(0.1)
+        step.place.fill_(N - size)
+        if warm:
+            warm_up(partial(step, size), step.changed())
+        step(size)
+    for cold, warmed in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
+        assert torch.equal(cold, warmed)
 
 
 def test_the_history_has_a_row_per_epoch_and_reports_it() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from wbltr.errors import Stopped
 from wbltr.pipeline import Node, Runtime, Stage
 from wbltr.recipe import Config
 
@@ -47,7 +48,11 @@ def squares(config: SquaresConfig, inputs: Mapping[str, Any], runtime: Runtime) 
     found = runtime.restore()
     done, total = (found[0], found[1]["total"].copy()) if found else (0, np.zeros_like(x))
     for step in range(done, config.steps):
-        runtime.tick(step, config.steps)
+        try:
+            runtime.tick(step, config.steps)
+        except Stopped:
+            runtime.checkpoint(step, partial(dict, total=total), now=True)
+            raise
         total += x * x / config.steps
         runtime.report({"epoch": step + 1, "epochs": config.steps})
         runtime.checkpoint(step + 1, partial(dict, total=total))

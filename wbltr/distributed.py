@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from wbltr.errors import WbltrError
@@ -19,8 +18,6 @@ from wbltr.errors import WbltrError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-DAYS = timedelta(days=30)  # the leader may wait for somebody else's run; a lost process is noticed at once all the same
 
 
 class Dismissed(Exception):
@@ -57,19 +54,26 @@ class Team:
             yield
             return
         import torch.distributed as dist
+        from torch.distributed.rendezvous import rendezvous
 
         gpu = device is not None and device.type == "cuda"
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=DAYS)
         try:
+            store, rank, size = next(rendezvous("env://"))
+            # After a restart nobody may find the addresses of those that are gone.
+            store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
+            dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=size)
             yield
         except RuntimeError as error:
+            told = str(error)
+            if not isinstance(error, dist.DistError) and not any(word in told for word in ("gloo", "NCCL", "Connection")):
+                raise
             raise WbltrError(
-                f"process {self.rank} of {self.size} lost the others: {str(error).splitlines()[0]:.200}",
+                f"process {self.rank} of {self.size} lost the others: {told.splitlines()[0]:.200}",
                 "the same command goes on from the last checkpoint; torchrun --max-restarts does so by itself",
                 "training",
             ) from error
         finally:
-            with suppress(RuntimeError):
+            with suppress(RuntimeError, AssertionError, ValueError):  # what was never made cannot be destroyed
                 dist.destroy_process_group()
 
     def begin(self, what: str) -> None:

@@ -129,9 +129,12 @@ def fit_heads(
                     "at_radius": float(at_radius[-1][0]),
                 }
             )
-    rows = of_all([g.matrix.T.contiguous() for g in groups]).view(len(trials), classes, dimensions + 1)
-    history = (torch.stack(values) for values in (losses, norms, at_radius, projected))
-    return Heads(rows[..., :-1].contiguous(), rows[..., -1].contiguous(), *history)
+    weights = torch.empty(len(trials), classes, dimensions, device=device)
+    all_biases = torch.empty(len(trials), classes, device=device)
+    for share, group in zip(shares, groups, strict=True):
+        columns = group.matrix.view(-1, len(share), classes)
+        weights[share], all_biases[share] = columns[:-1].permute(1, 2, 0), columns[-1]
+    return Heads(weights, all_biases, *(torch.stack(values) for values in (losses, norms, at_radius, projected)))
 
 
 def _part(columns: Tensor, radii: Tensor) -> Tensor:
@@ -166,6 +169,7 @@ def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int
         progress[number] = done
 
     def at_once(embeddings: Tensor, labels: Tensor, factor: float) -> None:
+        progress[:] = [0] * len(groups)
         futures = [
             pool.submit(group.epoch, embeddings, labels, factor, partial(note, number)) for number, group in enumerate(groups)
         ]
@@ -180,6 +184,8 @@ def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int
         tick(sum(progress) // len(groups))
 
     def in_turn(embeddings: Tensor, labels: Tensor, factor: float) -> None:
+        progress[:] = [0] * len(groups)
+
         for number, group in enumerate(groups):
             group.epoch(embeddings, labels, factor, partial(tell, number))
 

@@ -75,6 +75,17 @@ def own_stream(device: torch.device) -> Iterator[None]:
         stream.synchronize()
 
 
+@torch.no_grad()
+def warm_up(work: Callable[[], None], changed: Sequence[Tensor]) -> None:
+    """Do the work a few times as if it had never been done: what it changes is put back after each."""
+    before = [tensor.clone() for tensor in changed]
+    for _ in range(WARM_UP):
+        with torch.enable_grad():
+            work()
+        for tensor, value in zip(changed, before, strict=True):
+            tensor.copy_(value)
+
+
 def captured(work: Callable[[], None], changed: Sequence[Tensor], device: torch.device) -> Callable[[], None]:
     """Work as one CUDA graph: its kernels are launched by one call, with the addresses they have now.
 
@@ -89,12 +100,7 @@ def captured(work: Callable[[], None], changed: Sequence[Tensor], device: torch.
     if device.type != "cuda":
         return work
     with _CAPTURING:
-        before = [tensor.clone() for tensor in changed]
-        for _ in range(WARM_UP):
-            work()
-        with torch.no_grad():
-            for tensor, value in zip(changed, before, strict=True):
-                tensor.copy_(value)
+        warm_up(work, changed)
         torch.cuda.current_stream(device).synchronize()
         graph = torch.cuda.CUDAGraph()
         # Other threads may go on with their own runs meanwhile.

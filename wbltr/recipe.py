@@ -94,6 +94,8 @@ class FeaturesConfig(Config):
     def _a_micro_batch_is_part_of_a_batch(self) -> Self:
         if self.micro_batch is not None and self.micro_batch > self.batch_size:
             raise ValueError(f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}")
+        if self.batch_size < 2 * self.shards:
+            raise ValueError(f"micro_batch {self.micro_batch} leaves one image alone in a batch of {self.batch_size}")
         return self
 
     @property

@@ -7,18 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from wbltr.distributed import ALONE, Team
-from wbltr.errors import Stopped, WbltrError
+from wbltr.errors import Code, Stopped, WbltrError
 from wbltr.functional.projections import row_norms
-from wbltr.machine import Precision, autocast, captured
+from wbltr.machine import Precision, autocast, captured, own_stream
 from wbltr.models import Classifier
 
-Checkpoint = Callable[[int, Callable[[], Mapping[str, Tensor]]], None]  # steps done, what to save if it is time to
+Checkpoint = Callable[..., None]  # steps done, what to save if it is time to, `now`: save it in any case
+LAYOUT = 2  # of what a checkpoint holds
+IMAGES = 2  # place in a step's sums; after it come the wishes to stop
 LISTEN_EVERY = 16  # steps between looks at whether another process was asked to stop
 
 
@@ -97,11 +99,14 @@ class Step:
     """One step of SGD on the next images of the epoch, on tensors that stay where they are.
 
     It asks the device nothing and takes nothing from the host, so that a CUDA graph can repeat it. The batch is cut into
-    shards: batch-norm sees one at a time, gradients and running statistics are the mean over their images. A team shares them.
+    shards, which a team shares: batch-norm sees one at a time; gradients are the mean over the images, running statistics that
+    over the shards.
 
     Attributes:
         lr: `()` float32.
-        sums: `(4,)` float64 of the epoch so far: loss · images, images right, images, wishes to stop.
+        sums: `(5,)` float64: loss · images, images right and images of the epoch so far; how many times a process wished to
+            stop by Ctrl-C, and by another signal.
+        wish: `(2,)`, this process's own wishes, told to the others with every step.
         place: `()` int64, images of the epoch's order that are done.
     """
 
@@ -109,7 +114,6 @@ class Step:
         self,
         model: Classifier,
         images: Images,
-        *,
         shards: int,
         momentum: float,
         weight_decay: float,
@@ -136,9 +140,10 @@ class Step:
         self.momenta = [torch.zeros_like(parameter) for parameter in self.parameters] if momentum else []
         for parameter, buffer in zip(self.parameters, self.momenta, strict=False):
             self.optimizer.state[parameter]["momentum_buffer"] = buffer
-        self.sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        precise = torch.float32 if self.device.type == "mps" else torch.float64
+        self.sums = torch.zeros(IMAGES + 3, dtype=precise, device=self.device)
         self.place = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.wish = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.wish = torch.zeros(2, device=self.device)
         self._offsets = torch.arange(len(images.order), device=self.device)
 
     def __call__(self, size: int) -> None:
@@ -147,7 +152,7 @@ class Step:
         if self.shards > 1:
             self.statistics.remember()
         seen = torch.zeros_like(self.sums)
-        seen[3] = self.wish
+        seen[IMAGES + 1 :] = self.wish
         mine = self._offsets[:size].tensor_split(self.shards)[self.team.rank :: self.team.size]
         for number, part in enumerate(mine):
             images, labels = self.images.take(self.images.order.index_select(0, self.place + part))
@@ -157,9 +162,9 @@ class Step:
                 value = self.loss(logits, labels)
                 # The team takes the mean over its members, a batch the mean over its images.
                 torch.autograd.backward(value * (len(part) * self.team.size / size))
-            seen[0] += value.detach().double() * len(part)
+            seen[0] += value.detach().to(seen.dtype) * len(part)
             seen[1] += (logits.detach().argmax(1) == labels).sum()
-            seen[2] += len(part)
+            seen[IMAGES] += len(part)
             if self.shards > 1:
                 self.statistics.collect()
         if self.shards > 1:
@@ -199,87 +204,94 @@ def fit(
     """Train a network and its head in place by SGD, weight decay on every parameter.
 
     On one CPU with one thread count, a run that is stopped at any step and restored gives the bits of an undisturbed one.
-    On a CUDA device each step is one captured graph, with a twin for the short last batch.
+    On a CUDA device, without a team, each step is one captured graph, with a twin for the short last batch.
 
     Args:
         model: on its device; changed in place.
-        images: on the same device; an epoch's order and augmentation.
+        images: on the same device; an epoch's order and augmentation. At least two a shard.
         lrs: one learning rate per epoch.
         shards: parts that a batch is cut into, each with its own batch-norm statistics; a multiple of the team's size.
         loss: logits `(B, C)`, labels `(B,)` → mean over the batch.
         tick: called before each step with images done and images in all; may raise `Stopped`.
         report: called after each epoch.
-        checkpoint: called after each step, and before a stop; on the leader only.
-        restored: a step and what the checkpoint held; the leader's counts for all.
+        checkpoint: called after each step, and with `now=True` before a stop; on the leader only.
+        restored: a step and what the checkpoint held (see `usable`); the leader's counts for all.
         team: the processes that share the work; see `wbltr.distributed`.
 
     Raises:
+        Stopped: what `tick` raised; with a team, a few steps later and on all of its processes.
         WbltrError: code "training" when the loss or a weight is no longer finite.
     """
-    step = Step(
-        model, images, shards=shards, momentum=momentum, weight_decay=weight_decay, loss=loss, precision=precision, team=team
-    )
-    history = Epochs.empty(len(lrs), len(model.weight))
-    done = torch.zeros((), dtype=torch.int64)  # steps
+    with own_stream(model.weight.device):
+        step = Step(model, images, shards, momentum, weight_decay, loss, precision, team)
+        history = Epochs.empty(len(lrs), len(model.weight))
+        layout = torch.tensor(LAYOUT)
+        done = torch.zeros((), dtype=torch.int64)  # steps
 
-    def state() -> dict[str, Tensor]:
-        return step.state() | {"loss": history.loss, "accuracy": history.accuracy, "norms": history.norms}
+        def state() -> dict[str, Tensor]:
+            rows = {"loss": history.loss, "accuracy": history.accuracy, "norms": history.norms}
+            return step.state() | rows | {"layout": layout}
 
-    if restored is not None:
-        done.fill_(restored[0])
-        with torch.no_grad():
-            for name, tensor in state().items():
-                tensor.copy_(restored[1][name])
-    team.follow([*state().values(), done])
+        if restored is not None:
+            done.fill_(restored[0])
+            with torch.no_grad():
+                for name, tensor in state().items():
+                    tensor.copy_(restored[1][name])
+            step.sums[IMAGES + 1 :] = 0  # that wish was granted
+        team.follow([*state().values(), done])
 
-    sizes = batches(len(images.order), batch_size, shards)
-    first = int(done)
-    run: dict[int, Callable[[], None]] = {}  # by size of batch: the usual one, and the twin for the last
-    model.train()
-    for epoch, lr in enumerate(lrs):
-        skipped = first - epoch * len(sizes)
-        if skipped >= len(sizes):
-            continue
-        skipped = max(skipped, 0)
-        images.draw(epoch)
-        step.lr.fill_(lr)
-        step.place.fill_(sum(sizes[:skipped]))
-        for place in range(skipped, len(sizes)):
-            try:
-                tick(epoch * len(images.order) + sum(sizes[:place]), len(lrs) * len(images.order))
-            except Stopped:
-                if team.size == 1:
-                    checkpoint(int(done), state)
-                    raise
-                step.wish.fill_(1)
-            size = sizes[place]
-            if size not in run:
-                work = partial(step, size)
-                run[size] = captured(work, step.changed(), step.device) if team.size == 1 else work
-            run[size]()
-            done += 1
-            if place == len(sizes) - 1:
-                _close(step, history, epoch, lrs, report)
-            try:
+        sizes = batches(len(images.order), batch_size, shards)
+        first = int(done)
+        run: dict[int, Callable[[], None]] = {}  # by size of batch: the usual one, and the twin for the last
+        model.train()
+        for epoch, lr in enumerate(lrs):
+            skipped = max(0, first - epoch * len(sizes))
+            if skipped >= len(sizes):
+                continue
+            images.draw(epoch)
+            step.lr.fill_(lr)
+            step.place.fill_(sum(sizes[:skipped]))
+            for number, size in enumerate(sizes[skipped:], skipped):
+                try:
+                    tick(epoch * len(images.order) + sum(sizes[:number]), len(lrs) * len(images.order))
+                except Stopped as stop:
+                    if team.size == 1:
+                        checkpoint(int(done), state, now=True)
+                        raise
+                    step.wish[int(stop.code == "terminated")] = 1
+                if size not in run:
+                    work = partial(step, size)
+                    run[size] = captured(work, step.changed(), step.device) if team.size == 1 else work
+                run[size]()
+                done += 1
+                if number == len(sizes) - 1:
+                    _close(step, history, epoch, lrs, report)
+                # All stop after the same step, or those that go on would wait for the others.
+                stop_now = team.size > 1 and int(done) % LISTEN_EVERY == 0 and bool(step.sums[IMAGES + 1 :].any())
                 if team.leads:
-                    checkpoint(int(done), state)
-            except Stopped:
-                if team.size == 1:
-                    raise
-                step.wish.fill_(1)
-            # All stop after the same step, or those that go on would wait for the others.
-            if team.size > 1 and int(done) % LISTEN_EVERY == 0 and step.sums[3] > 0:
-                raise Stopped("stopped, since one of the processes was asked to", "the same command goes on")
-    tick(len(lrs) * len(images.order), len(lrs) * len(images.order))
-    return history
+                    checkpoint(int(done), state, now=stop_now)
+                if stop_now:
+                    raise _stopped(step)
+        tick(len(lrs) * len(images.order), len(lrs) * len(images.order))
+        return history
+
+
+def usable(saved: Mapping[str, Any]) -> bool:
+    """Whether `fit` can go on from what a checkpoint held."""
+    return int(saved.get("layout", 0)) == LAYOUT
+
+
+def _stopped(step: Step) -> Stopped:
+    code: Code = "interrupted" if step.sums[IMAGES + 1] > 0 else "terminated"
+    return Stopped("stopped; what is done is kept", "start the same processes again: they go on from there", code)
 
 
 def _close(
     step: Step, history: Epochs, epoch: int, lrs: Sequence[float], report: Callable[[Mapping[str, float]], None]
 ) -> None:
-    """Write an epoch's row; the only place where the device is asked."""
-    mean_loss, accuracy = (step.sums[:2] / step.sums[2]).tolist()
-    step.sums.zero_()
+    """Write an epoch's row: the one moment in which the device is asked."""
+    mean_loss, accuracy = (step.sums[:IMAGES] / step.sums[IMAGES]).tolist()
+    step.sums[: IMAGES + 1] = 0
     # The loss of an epoch's last step was taken before that step: look at what it left, too.
     finite = torch.stack([torch.isfinite(p).all() for p in step.parameters]).all()
     if not math.isfinite(mean_loss) or not finite:

@@ -17,7 +17,7 @@ import measure
 import torch
 from ours import BATCH, FirstStage, long_tailed_cifar
 
-from wbltr.machine import own_stream, prepare
+from wbltr.machine import prepare
 from wbltr.recipe import available_precision
 from wbltr.training import Epochs
 
@@ -26,9 +26,8 @@ def train(data: dict[str, Any], network: str, device: torch.device, precision: A
     """Seconds from the start to the end of each epoch, and the history."""
     ends: list[float] = []
     begun = time.perf_counter()
-    with own_stream(device):
-        stage = FirstStage(data, network, device, precision)
-        return ends, stage.fit(epochs, report=lambda _: ends.append(time.perf_counter() - begun))
+    stage = FirstStage(data, network, device, precision)
+    return ends, stage.fit(epochs, report=lambda _: ends.append(time.perf_counter() - begun))
 
 
 def first(data: dict[str, Any], images: int | None) -> dict[str, Any]:

@@ -46,5 +46,5 @@ class FirstStage:
         return fit(
             self.model, self.images,
             lrs=[0.01] * epochs, batch_size=BATCH, momentum=0.9, weight_decay=5e-3, loss=cross_entropy,
-            precision=self.precision, tick=tick, report=report, checkpoint=lambda *_: None, restored=None,
+            precision=self.precision, tick=tick, report=report, checkpoint=lambda *_, **__: None, restored=None,
         )  # fmt: skip

@@ -39,6 +39,20 @@ def test_extreme_logits_give_finite_gradients(fast: Fast, slow: Slow) -> None:
     assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("gap", [5.0, 20.0, 40.0, 200.0])
+def test_the_released_loss_is_torchs_own_however_sure_the_head_is(gap: float) -> None:
+    logits = torch.tensor([[0.0, gap, 1.0], [gap, 0.0, 1.0]], requires_grad=True)
+    labels, weights = torch.tensor([0, 0]), torch.tensor([2.0, 1.0, 1.0])
+    target = torch.nn.functional.one_hot(labels, 3).float()
+    each = weights[labels].unsqueeze(1).expand(-1, 3)
+    expected = torch.nn.functional.binary_cross_entropy(logits.softmax(1), target, weight=each)
+    torch.autograd.backward(expected)
+    shares = (weights[labels] / len(labels)).unsqueeze(1)
+    losses, gradient = balanced_binary_cross_entropy_with_gradient(logits.detach().unsqueeze(1), labels, shares)
+    torch.testing.assert_close(losses[0], expected.detach())
+    torch.testing.assert_close(gradient[:, 0], logits.grad, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize(("fast", "slow"), PAIRS)
 def test_the_logits_are_not_changed(fast: Fast, slow: Slow) -> None:
     logits = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))

@@ -42,16 +42,19 @@ def balanced_binary_cross_entropy_with_gradient(
 
     With r_k = p_k / (1 − p_k) for k ≠ y and r_y = −1:  ∂L/∂z_k = (s / C) · (r_k − p_k · Σ_j r_j)
 
+    As torch has it, logarithms end at −100, and p · (1 − p) is no less than 1e-12 where a gradient is divided by it.
+
     Args and returns as in `cross_entropy_with_gradient`; see `wbltr.functional.losses.balanced_binary_cross_entropy`.
     """
     scale = shares.unsqueeze(-1) / logits.shape[-1]
     p = logits.softmax(-1)
     index = labels.view(-1, 1, 1).expand_as(scale)
-    rest = (1 - p).clamp(min=1e-12)
-    # As torch has it, logarithms end at −100.
-    other = rest.log().clamp(min=-100)
+    rest = 1 - p
+    other = rest.log().clamp_(min=-100)
     right = p.gather(-1, index).log().clamp(min=-100) - other.gather(-1, index)
     losses = ((other.sum(-1, keepdim=True) + right) * scale).sum((0, 2)).neg_()
-    ratio = (p / rest).scatter_(-1, index, -1.0)
+    variance = p * rest
+    bounded = variance.clamp(min=1e-12)
+    ratio = (p * p / bounded).scatter_(-1, index, -(variance / bounded).gather(-1, index))
     gradient: Tensor = torch.sub(ratio, p * ratio.sum(-1, keepdim=True), out=out)
     return losses, gradient.mul_(scale)

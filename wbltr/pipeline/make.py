@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from wbltr.errors import Stopped, WbltrError
+from wbltr.errors import WbltrError
 from wbltr.pipeline.lookup import answers, header, look_up
 from wbltr.pipeline.terms import Arrays, Artifact, Made, Metrics, Node, Runtime, Stage
 from wbltr.recipe import Config, Recipe
@@ -66,21 +66,20 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, _Progress]
     def save(step: int, state: Callable[[], Arrays]) -> None:
         now = time.monotonic()
         spent = progress.seconds_before + now - begun
-        told = {"metrics": progress.last, "threads": bound.witness.get("threads"), "seconds": spent}
+        told = {"metrics": progress.last, "seconds": spent}
+        told |= {name: bound.witness.get(name) for name in ("threads", "processes")}
         store.save_checkpoint(key, step, state(), told)
         saved[:] = [time.monotonic(), time.monotonic() - now]
 
-    def checkpoint(step: int, state: Callable[[], Arrays]) -> None:
-        try:
-            runtime.tick(-1, -1)
-        except Stopped:
-            save(step, state)
-            raise
-        if time.monotonic() - saved[0] >= saved[1] / runtime.checkpoint_share:
+    def checkpoint(step: int, state: Callable[[], Arrays], now: bool = False) -> None:
+        if now or time.monotonic() - saved[0] >= saved[1] / runtime.checkpoint_share:
             save(step, state)
 
-    def restore() -> tuple[int, dict[str, Any], Mapping[str, Any]] | None:
+    def restore(usable: Callable[[Arrays], bool] = lambda _: True) -> tuple[int, dict[str, Any], Mapping[str, Any]] | None:
         found = store.load_checkpoint(key)
+        if found is not None and not usable(found[1]):
+            runtime.notice("the checkpoint is another version's: starting over")
+            found = None
         if found is None:
             return None
         step, _, told = found

@@ -78,7 +78,7 @@ class Made:
     resumed_from: int | None = None  # the step it went on from
 
 
-def _ignore(*_: Any) -> None:
+def _ignore(*_: Any, **__: Any) -> None:
     return None
 
 
@@ -94,7 +94,8 @@ class Runtime:
         report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
         notice: one line for the user.
         transfer: `transfer(received, total, bytes_per_second)`, progress of a download.
-        checkpoint, restore: bound to a key by `make`.
+        checkpoint: `checkpoint(step, state)` after each step saves if it is time to; with `now=True`, as before a stop, always.
+        restore: `restore(usable)` gives step, tensors and what else was kept, if `usable(tensors)`. `make` binds both to a key.
         witness: facts for the record; stages may add to it.
     """
 
@@ -109,8 +110,8 @@ class Runtime:
     notice: Callable[[str], None] = _ignore
     transfer: Callable[[int, int, float], None] = _ignore
     begin: Callable[[str, bool], None] = _ignore  # stage name, whether it is cached
-    checkpoint: Callable[[int, Callable[[], Arrays]], None] = _ignore
-    restore: Callable[[], tuple[int, dict[str, Any], Mapping[str, Any]] | None] = lambda: None
+    checkpoint: Callable[..., None] = _ignore
+    restore: Callable[..., tuple[int, dict[str, Any], Mapping[str, Any]] | None] = _ignore
     witness: dict[str, Any] = field(default_factory=dict)
 
 

@@ -18,12 +18,12 @@ from wbltr.distributed import Team, team
 from wbltr.errors import WbltrError
 from wbltr.functional.losses import class_balanced_weights, loss_of
 from wbltr.functional.schedules import cosine
-from wbltr.machine import enough_memory, own_stream, prepare
+from wbltr.machine import enough_memory, prepare
 from wbltr.models import Classifier, new_head, new_network, parameter_count
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
-from wbltr.training import Epochs, fit
+from wbltr.training import Epochs, fit, usable
 
 
 def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
@@ -38,9 +38,10 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
             f"--set features.micro_batch={max(2, config.batch_size // us.size)}",
             "usage",
         )
-    saved = runtime.restore()
+    saved = runtime.restore(usable)
     # Other bits come from another number of threads, so a resumed run keeps the one it began with.
-    threads = runtime.threads or (saved[2].get("threads") if saved else None)
+    alike = saved is not None and (saved[2].get("processes") or 1) == us.size
+    threads = runtime.threads or (saved[2].get("threads") if saved and alike else None)
     device = prepare(runtime.device, threads, us.beside, us.place)
     runtime.witness.update(device=str(device), threads=torch.get_num_threads(), processes=us.size)
     if threads is None and device.type == "cpu" and (busy := str(these_cores())):
@@ -52,8 +53,15 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
             f"give one mean and std a channel: --set 'features.mean={[0.5] * images.shape[1]}' and features.std",
             "recipe",
         )
+    if len(images) < 2 * config.shards:
+        raise WbltrError(
+            f"features.micro_batch={config.micro_batch} cuts {len(images)} images into {config.shards} parts; "
+            "batch-norm needs two images in each",
+            f"--set features.micro_batch={min(config.batch_size, len(images))}",
+            "recipe",
+        )
     lrs = cosine(config.lr, config.epochs, config.scheduler)
-    with us.connected(device), own_stream(device), enough_memory("use a smaller features.batch_size or network"):
+    with us.connected(device), enough_memory("use a smaller features.batch_size or network"):
         us.begin(str(config.hashed()))
         torch.set_num_threads(us.agree(torch.get_num_threads()))
         model, history = _train(config, inputs["dataset"], runtime, device, us, lrs, saved)
@@ -100,7 +108,7 @@ def _train(
         precision=config.precision,
         tick=runtime.tick,
         report=lambda metrics: runtime.report({**metrics, "parameters": parameters}),
-        checkpoint=lambda step, state: runtime.checkpoint(step, lambda: _on_cpu(state())),
+        checkpoint=lambda step, state, now: runtime.checkpoint(step, lambda: _on_cpu(state()), now=now),
         restored=(saved[0], {name: torch.from_numpy(value) for name, value in saved[1].items()}) if saved else None,
         team=us,
     )
