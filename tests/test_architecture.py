@@ -53,7 +53,7 @@ MAY: dict[str, set[str]] = {
     "machine": {"cores", "errors", "torch"},
     "heads": {"randomness", "functional", "errors", "torch"},
     "models": {"randomness", "functional", "errors", "torch", "torchvision"},
-    "data": {"functional", "errors", "torch", "torchvision", "sklearn", "PIL", "numpy"},
+    "data": {"randomness", "functional", "errors", "torch", "torchvision", "sklearn", "PIL", "numpy"},
     "randomness": {"torch"},
     "functional": {"torch"},
     "store": {"errors", "safetensors", "filelock", "fsspec", "numpy"},
@@ -61,7 +61,7 @@ MAY: dict[str, set[str]] = {
     "cores": set(),
     "errors": set(),
 }
-ROOM_OF_FILE = {"recipe_file": "recipe", "head_group": "heads"}
+ROOM_OF_FILE = {"recipe_file": "recipe", "head_group": "heads", "constraints": "training", "watchers": "training"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -4,28 +4,39 @@ import pytest
 from pydantic import ValidationError
 
 from wbltr.errors import WbltrError
-from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, MaxNormConfig, Recipe
+from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, HeadSettings, MaxNormConfig, Recipe
 
 FULL = ClassifierConfig(weight_decay=0.1, max_norm=MaxNormConfig())
+FIRST = FeaturesConfig(weight_decay=5e-3)
 
 
 def test_a_row_keeps_only_the_parts_it_names() -> None:
-    assert FULL.as_row("cb-wd-max") == FULL
-    assert FULL.as_row("cb-wd") == FULL.model_copy(update={"max_norm": None})
-    assert FULL.as_row("cb-max") == FULL.model_copy(update={"weight_decay": 0.0})
-    assert FULL.as_row("cb") == FULL.model_copy(update={"weight_decay": 0.0, "max_norm": None})
-    assert FULL.as_row("ce").loss == "ce"
-    assert FULL.as_row("cb-l2").constraint == "unit-norm"
+    assert FULL.as_row("cb-wd-max", FIRST) == FULL
+    assert FULL.as_row("cb-wd", FIRST) == FULL.model_copy(update={"max_norm": None})
+    assert FULL.as_row("cb-max", FIRST) == FULL.model_copy(update={"weight_decay": 0.0})
+    assert FULL.as_row("cb", FIRST) == FULL.model_copy(update={"weight_decay": 0.0, "max_norm": None})
+    assert FULL.as_row("ce", FIRST).loss == "ce"
+    assert FULL.as_row("cb-l2", FIRST).constraint == "unit-norm"
+    assert FULL.as_row("cb-max-default-wd", FIRST) == FULL.model_copy(update={"weight_decay": 5e-3})
+    assert FULL.as_row("cb-wd-max-last5", FIRST) == FULL.model_copy(update={"layers": 5})
+
+
+def test_a_row_takes_what_the_recipe_says_of_it_alone() -> None:
+    own = HeadSettings(weight_decay=0.5, radius=0.7, lr=0.1)
+    row = FULL.as_row("cb-wd-max", FIRST, own)
+    assert (row.weight_decay, row.max_norm, row.lr) == (0.5, MaxNormConfig(radius=0.7), 0.1)
+    assert FULL.as_row("cb", FIRST, own) == FULL.model_copy(update={"weight_decay": 0.0, "max_norm": None, "lr": 0.1})
+    assert ClassifierConfig().as_row("cb-max", FIRST, HeadSettings(radius=0.7)).max_norm == MaxNormConfig(radius=0.7)
 
 
 def test_a_cb_row_keeps_the_recipes_variant_of_the_class_balanced_loss() -> None:
-    assert FULL.model_copy(update={"loss": "cb-bce"}).as_row("cb-wd").loss == "cb-bce"
+    assert FULL.model_copy(update={"loss": "cb-bce"}).as_row("cb-wd", FIRST).loss == "cb-bce"
 
 
 @pytest.mark.parametrize(("row", "field"), [("cb-max", "max_norm"), ("cb-wd", "weight_decay")])
 def test_a_row_that_needs_what_the_recipe_lacks_says_what_to_set(row: str, field: str) -> None:
     with pytest.raises(WbltrError, match=field) as caught:
-        ClassifierConfig().as_row(row)  # type: ignore[arg-type]
+        ClassifierConfig().as_row(row, FIRST)  # type: ignore[arg-type]
     assert "--set classifier." in caught.value.hint
 
 

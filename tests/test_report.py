@@ -9,7 +9,7 @@ import pytest
 
 from wbltr.cli.console import Console, age, harmless, number, with_deviation
 from wbltr.cli.progress import Progress
-from wbltr.recipe import Claim
+from wbltr.recipe import Claim, FeaturesConfig, Row
 from wbltr.recipe_file import load_recipe
 from wbltr.report.results import Spread, eval_document, over_runs, spread
 from wbltr.report.words import caption, head_words, label, words
@@ -59,9 +59,24 @@ def test_rows_are_named_as_in_the_paper_with_the_loss_that_was_used(row: str, lo
 
 def test_a_head_is_named_as_the_row_that_it_is() -> None:
     section = load_recipe("cifar100-ir100").classifier
-    for row in ("ce", "ce-wd", "ce-max", "ce-wd-max", "ce-l2", "cb", "cb-wd", "cb-max", "cb-wd-max", "cb-l2"):
-        config = section.as_row(row).model_dump(mode="json")
+    rows: tuple[Row, ...] = (
+        "ce",
+        "ce-wd",
+        "ce-max",
+        "ce-wd-max",
+        "ce-l2",
+        "cb",
+        "cb-wd",
+        "cb-max",
+        "cb-wd-max",
+        "cb-l2",
+        "cb-wd-max-last2",
+    )
+    for row in rows:
+        config = section.as_row(row, FeaturesConfig()).model_dump(mode="json")
         assert head_words("classifier", config, {}) == label(row), row
+    exact = section.model_copy(update={"mode": "exact"}).as_row("cb-wd-max-last5", FeaturesConfig()).model_dump(mode="json")
+    assert head_words("finetune", {"classifier": exact}, {}) == "+ CB & WD & MaxNorm, last 5 layers, batch-norm drifting"
     assert head_words("features", {}, {}) == "first stage"
     assert head_words("posthoc", {"method": "tau", "tau": "val"}, {"tau": 1.3}) == "+ τ-norm (τ = 1.3)"
 

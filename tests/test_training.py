@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,10 +29,17 @@ class Shuffled:
     def __init__(self, images: int = N) -> None:
         self.order = torch.zeros(images, dtype=torch.int64)
 
-    def draw(self, epoch: int) -> None:
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def draw(self, epoch: int, steps: Sequence[Sequence[range]] = ()) -> None:
         self.order.copy_(torch.randperm(len(self.order), generator=torch.Generator().manual_seed(epoch)))
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def fetch(self) -> None:
+        pass
+
+    def take(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        index = self.order.index_select(0, places)
         return IMAGES[index], LABELS[index]
 
 
@@ -210,12 +217,30 @@ def test_every_image_is_seen_once_an_epoch_in_the_drawn_order() -> None:
     seen: list[Tensor] = []
 
     class Watched(Shuffled):
-        def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-            seen.append(index.clone())
-            return super().take(index)
+        def take(self, places: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(self.order[places])
+            return super().take(places)
 
     train(epochs=2, images=Watched(), shards=2)
     assert torch.equal(torch.cat(seen), torch.cat([order_of(0), order_of(1)]))
+
+
+def test_images_are_told_the_places_of_every_step_that_is_to_come() -> None:
+    told: list[list[range]] = []
+    taken: list[range] = []
+
+    class Told(Shuffled):
+        def draw(self, epoch: int, steps: Sequence[Sequence[range]] = ()) -> None:
+            super().draw(epoch)
+            told.extend(list(parts) for parts in steps)
+
+        def take(self, places: Tensor) -> tuple[Tensor, Tensor]:
+            taken.append(range(int(places[0]), int(places[-1]) + 1))
+            return super().take(places)
+
+    train(epochs=2, images=Told(), shards=3)
+    assert [part for parts in told for part in parts] == taken
+    assert sum(map(len, taken)) == 2 * N
 
 
 def test_shards_equal_the_obvious_loop_over_parts_of_a_batch() -> None:

@@ -6,7 +6,8 @@ A network ends before the classifier. What turns its embedding into logits is a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from wbltr.errors import WbltrError
 from wbltr.randomness import generator
 
+Stem = Literal["cifar", "imagenet"]
 DEPTH_OF = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}  # blocks a stage
 
 
@@ -76,8 +78,8 @@ class SmallNet(nn.Module):
         return torch.mean(self.layers(x), (2, 3))
 
 
-def _torchvision_resnet(name: str, channels: int) -> tuple[nn.Module, int]:
-    """torchvision's ResNet with the CIFAR stem: 3x3 stride-1 convolution, no max-pool, as in the paper's released code."""
+def _torchvision_resnet(name: str, channels: int, stem: Stem) -> tuple[nn.Module, int]:
+    """torchvision's ResNet or ResNeXt; with the CIFAR stem as in the paper's released code: 3x3, stride 1, no max-pool."""
     try:
         from torchvision.models import resnet
     except RuntimeError as error:  # "operator torchvision::nms does not exist"
@@ -86,10 +88,13 @@ def _torchvision_resnet(name: str, channels: int) -> tuple[nn.Module, int]:
             "install both from the same index, for example: pip install --force-reinstall torch torchvision",
             "missing",
         ) from None
-    network = getattr(resnet, name)()
+    network = getattr(resnet, {"resnext50": "resnext50_32x4d"}.get(name, name))()
     embedding_size = network.fc.in_features
-    network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-    network.maxpool = nn.Identity()
+    if stem == "cifar":
+        network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     network.fc = nn.Identity()
     return network, embedding_size
 
@@ -98,14 +103,16 @@ class Network(nn.Module):
     """A backbone with its normalisation: `(B, C, H, W)` uint8 → embeddings `(B, D)`.
 
     Args:
-        name: a recipe's `features.network`.
+        name, stem, prelogit: a recipe's `features.network`, `stem` and `prelogit`.
         mean, std: per channel, of pixels in [0, 1].
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, name: str, mean: Sequence[float], std: Sequence[float], stem: Stem = "cifar", prelogit: int | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
@@ -117,13 +124,32 @@ class Network(nn.Module):
         elif name in DEPTH_OF:
             self.backbone = CifarResNet(DEPTH_OF[name], channels)
         else:
-            self.backbone, self.embedding_size = _torchvision_resnet(name, channels)
+            self.backbone, self.embedding_size = _torchvision_resnet(name, channels, stem)
+        if prelogit is not None:
+            self.backbone = nn.Sequential(self.backbone, nn.Linear(self.embedding_size, prelogit))
+            self.embedding_size = prelogit
 
     def forward(self, images: Tensor) -> Tensor:
         """`(B, C, H, W)` uint8 → `(B, D)`; under autocast the embeddings come in its dtype."""
         x = (images.float() / 255 - self.mean) / self.std
         embeddings: Tensor = self.backbone(x.contiguous(memory_format=torch.channels_last))
         return embeddings
+
+    def last_layers(self, layers: int) -> list[nn.Module]:
+        """The last convolutions (a layer's filters count as one; shortcuts are left out) and the batch-norm after each."""
+        found: list[nn.Module] = []
+        following: nn.Module | None = None
+        convolutions = 0
+        for name, module in reversed(list(self.named_modules())):
+            if "downsample" in name or convolutions == layers:
+                continue
+            if isinstance(module, nn.BatchNorm2d):
+                following = module
+            elif isinstance(module, nn.Conv2d):
+                found += [module, *([following] if following is not None else [])]
+                following = None
+                convolutions += 1
+        return found
 
 
 class Classifier(nn.Module):
@@ -139,6 +165,29 @@ class Classifier(nn.Module):
         self.network = network
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(bias)
+        self._drifts: Callable[[nn.Module], bool] = lambda _: True
+
+    def finetune(self, layers: int, *, drift: bool) -> None:
+        """Train only the last layers from now on: the classifier, and `layers` - 1 convolutions with their batch-norms.
+
+        Args:
+            layers: how many, with the classifier.
+            drift: whether the other batch-norms still follow the batches' statistics, as in the released code.
+        """
+        trained = self.network.last_layers(layers - 1) if layers > 1 else []
+        self.network.requires_grad_(False)
+        for module in trained:
+            module.requires_grad_(True)
+        if not drift:
+            self._drifts = lambda module: any(module is one for one in trained)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Batch-norm in training mode, but for those that stand still."""
+        super().train(mode)
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(mode and self._drifts(module))
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """`(B, C, H, W)` uint8 → `(B, classes)` float32."""
@@ -148,10 +197,12 @@ class Classifier(nn.Module):
         return logits
 
 
-def empty_network(name: str, mean: Sequence[float], std: Sequence[float]) -> Network:
+def empty_network(
+    name: str, mean: Sequence[float], std: Sequence[float], stem: Stem = "cifar", prelogit: int | None = None
+) -> Network:
     """A network whose weights are still to be set: made without touching any global generator."""
     with torch.device("meta"):
-        network = Network(name, mean, std)
+        network = Network(name, mean, std, stem, prelogit)
     network.to_empty(device="cpu")
     network.mean.copy_(torch.tensor(mean).view(1, -1, 1, 1))
     network.std.copy_(torch.tensor(std).view(1, -1, 1, 1))
@@ -159,7 +210,9 @@ def empty_network(name: str, mean: Sequence[float], std: Sequence[float]) -> Net
 
 
 def initialise(network: Network, source: torch.Generator) -> None:
-    """Convolutions by He et al. (ICCV 2015), fan-out; batch-norm at 1 and 0; in the order of `modules()`."""
+    """Convolutions by He et al. (ICCV 2015), fan-out; batch-norm at 1 and 0; a pre-logit layer as torch's linear layer has
+    it, uniform in ±1/√D; in the order of `modules()`.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=source)
@@ -167,11 +220,17 @@ def initialise(network: Network, source: torch.Generator) -> None:
             module.reset_running_stats()
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            bound = 1 / math.sqrt(module.in_features)
+            nn.init.uniform_(module.weight, -bound, bound, generator=source)
+            nn.init.uniform_(module.bias, -bound, bound, generator=source)
 
 
-def new_network(name: str, mean: Sequence[float], std: Sequence[float], seed: int) -> Network:
+def new_network(
+    name: str, mean: Sequence[float], std: Sequence[float], seed: int, stem: Stem = "cifar", prelogit: int | None = None
+) -> Network:
     """A freshly initialised network; the same seed gives the same bits."""
-    network = empty_network(name, mean, std)
+    network = empty_network(name, mean, std, stem, prelogit)
     initialise(network, generator(seed, "network"))
     return network
 

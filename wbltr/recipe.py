@@ -1,6 +1,7 @@
 """Recipes: what to make, as frozen pydantic configs. Everything in a section can change a number and is hashed.
 
-A recipe's head (`name`, `paper`, `claim`, `rows`) describes and is not hashed. No torch here: a cached chain starts fast.
+A recipe's head (`name`, `paper`, `claim`, `rows`; `heads`, which is laid on the sections) is not hashed itself. No torch here:
+a cached chain starts fast.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from wbltr.errors import WbltrError
 
 Part = Literal["train", "val", "test"]
+Sampling = Literal["instance", "class-balanced", "square-root"]
+# The rows of the paper's Table 4, in its order; `-default-wd`: the first stage's weight decay; `-last2`: the last two layers.
 Row = Literal[
-    "first stage", "l2", "tau",
-    "ce", "ce-l2", "ce-wd", "ce-max", "ce-wd-max",
-    "cb", "cb-l2", "cb-wd", "cb-max", "cb-wd-max",
+    "naive", "naive-tau",
+    "first stage", "tau", "l2",
+    "ce", "ce-l2", "ce-wd", "ce-max", "ce-max-default-wd", "ce-wd-max",
+    "cb", "cb-l2", "cb-wd", "cb-max", "cb-max-default-wd", "cb-wd-max",
+    "ce-wd-max-last2", "cb-wd-max-last2", "ce-wd-max-last5", "cb-wd-max-last5",
 ]  # fmt: skip
 
 # Strict: `true` is not 1, and "3" is not 3.
@@ -37,7 +42,9 @@ class Config(BaseModel):
         """The JSON value that enters the key: every field except those at their frozen `absent_means` value."""
         values = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
+            extra, value = field.json_schema_extra, getattr(self, name)
+            if isinstance(value, Config):
+                values[name] = value.hashed()
             if isinstance(extra, dict) and "absent_means" in extra and values[name] == extra["absent_means"]:
                 del values[name]
         return values
@@ -60,12 +67,29 @@ class DatasetConfig(Config):
     seed: Seed = 0
 
 
+class MaxNormConfig(Config):
+    """MaxNorm (eq. 5): every row of the classifier stays in the L2 ball of this radius."""
+
+    radius: NonNegative = 0.1
+    relative: StrictBool = True  # radius = min + radius · (max − min) of the first stage's row norms
+    per: Literal["step", "epoch"] = "step"  # when to project; the released code projects once per epoch
+
+    @model_validator(mode="after")
+    def _an_absolute_radius_is_positive(self) -> Self:
+        if not self.relative and self.radius == 0:
+            raise ValueError("an absolute radius of 0 would leave no classifier; give a positive one")
+        return self
+
+
 class FeaturesConfig(Config):
     """First stage: cross entropy with a tuned weight decay (section 4.1). The defaults are the paper's settings."""
 
     network: Literal[
-        "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "resnet34", "resnet50", "small"
-    ] = "resnet34"
+        "resnet20", "resnet32", "resnet44", "resnet56", "resnet110",
+        "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50", "small",
+    ] = "resnet34"  # fmt: skip
+    stem: Literal["cifar", "imagenet"] = added_later("cifar")  # 3x3, stride 1; or 7x7, stride 2 and max-pool
+    prelogit: Count | None = added_later(None)  # dimensions of a linear layer before the classifier (appendix C: 2)
     epochs: Count = 200
     batch_size: Annotated[int, Field(ge=2, strict=True)] = 64
     micro_batch: Annotated[int, Field(ge=2, strict=True)] | None = added_later(None)  # images that batch-norm sees at once
@@ -74,15 +98,33 @@ class FeaturesConfig(Config):
     weight_decay: NonNegative = 5e-3  # SGD's, on all parameters: twice the λ of eq. 3
     loss: Literal["ce", "cb", "cb-bce"] = "ce"
     beta: Share = 0.9999  # of the class-balanced losses
-    constraint: Literal["none"] = "none"
+    constraint: Literal["none", "unit-norm"] = "none"  # on the classifier's rows: eq. 2 as a projection after each step
+    max_norm: MaxNormConfig | None = added_later(None)  # on the classifier's rows; the radius is absolute
+    sampling: Sampling = added_later("instance")
     scheduler: Literal["paper", "released"] = "paper"  # `released` steps before each epoch: the last one has lr 0
-    select: Literal["last"] = "last"
+    select: Literal["last", "best-test"] = "last"  # `best-test` flatters; for the `-released` recipes only
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    augment: Literal["crop-flip", "crop", "none"] = "crop-flip"
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"] = "crop-flip"
+    image_size: Annotated[int, Field(ge=8, le=1024, strict=True)] | None = added_later(None)  # pixels a side, of resized crops
     pad: Annotated[int, Field(ge=0, le=64, strict=True)] = 4  # pixels on each side before the crop
     mean: tuple[Number, ...] = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
     std: tuple[Positive, ...] = (0.2023, 0.1994, 0.2010)
+    snapshot_every: Count | None = added_later(None)  # steps after which the head is kept, for Fig. 7
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _constraints_agree(self) -> Self:
+        if self.max_norm is not None and self.max_norm.relative:
+            raise ValueError("max_norm: there is no earlier head to be relative to; give radius and relative: false")
+        if self.constraint == "unit-norm" and self.max_norm is not None:
+            raise ValueError("unit-norm and max_norm both set the rows' norms; choose one")
+        return self
+
+    @model_validator(mode="after")
+    def _resized_crops_have_a_size(self) -> Self:
+        if (self.augment == "resized-crop-flip") != (self.image_size is not None):
+            raise ValueError("augment: resized-crop-flip and image_size belong together")
+        return self
 
     @model_validator(mode="after")
     def _one_mean_and_std_a_channel(self) -> Self:
@@ -111,25 +153,11 @@ class EmbeddingsConfig(Config):
     seed: Seed = 0
 
 
-class MaxNormConfig(Config):
-    """MaxNorm (eq. 5): every row of the classifier stays in the L2 ball of this radius."""
-
-    radius: NonNegative = 0.1
-    relative: StrictBool = True  # radius = min + radius · (max − min) of the first stage's row norms
-    per: Literal["step", "epoch"] = "step"  # when to project; the released code projects once per epoch
-
-    @model_validator(mode="after")
-    def _an_absolute_radius_is_positive(self) -> Self:
-        if not self.relative and self.radius == 0:
-            raise ValueError("an absolute radius of 0 would leave no classifier; give a positive one")
-        return self
-
-
 class ClassifierConfig(Config):
     """Second stage: the last layer again on frozen embeddings (section 4.2)."""
 
-    mode: Literal["cached"] = "cached"
-    layers: Literal[1] = 1
+    mode: Literal["cached", "exact"] = "cached"  # `exact`: through the network; batch-norm's statistics drift, as released
+    layers: Literal[1, 2, 5] = 1  # weight layers trained, counted back from the classifier, their batch-norms with them
     loss: Literal["ce", "cb", "cb-bce"] = "cb"
     beta: Share = 0.9999
     epochs: Count = 10
@@ -140,10 +168,21 @@ class ClassifierConfig(Config):
     max_norm: MaxNormConfig | None = None
     constraint: Literal["none", "unit-norm"] = "none"  # `unit-norm`: eq. 2 as a projection after each step
     init: Literal["features", "fresh"] = "features"
-    sampling: Literal["instance"] = "instance"
+    sampling: Sampling = "instance"
     scheduler: Literal["paper", "released"] = "paper"
-    select: Literal["last"] = "last"
+    select: Literal["last", "best-test"] = "last"
     seed: Seed = 0
+
+    @property
+    def through_network(self) -> bool:
+        """Whether it changes more than a head on cached embeddings."""
+        return self.mode == "exact" or self.layers > 1
+
+    @model_validator(mode="after")
+    def _best_on_test_needs_the_network(self) -> Self:
+        if self.select == "best-test" and not self.through_network:
+            raise ValueError("select: best-test is the released protocol's; it needs mode: exact")
+        return self
 
     @model_validator(mode="after")
     def _one_constraint_at_a_time(self) -> Self:
@@ -151,24 +190,47 @@ class ClassifierConfig(Config):
             raise ValueError("unit-norm and max_norm both set the rows' norms; choose one")
         return self
 
-    def as_row(self, row: Row) -> ClassifierConfig:
-        """This section with only the parts that `row` names: cb-wd keeps the weight decay and drops MaxNorm."""
-        loss, *parts = row.split("-")
+    def as_row(self, row: Row, first: FeaturesConfig, settings: HeadSettings | None = None) -> ClassifierConfig:
+        """This section with only the parts that `row` names: cb-wd keeps the weight decay and drops MaxNorm.
+
+        Args:
+            first: the first stage, whose weight decay is the `default-wd`.
+            settings: what the recipe says of this row beside its classifier section.
+        """
+        loss, *parts = row.replace("default-wd", "default").split("-")
         if loss not in ("ce", "cb"):
             raise WbltrError(f"'{row}' is not a row of the second stage", code="usage")
-        balanced = self.loss if self.loss != "ce" else "cb"
-        if "max" in parts and self.max_norm is None:
+        own = settings or HeadSettings()
+        weight_decay = self.weight_decay if own.weight_decay is None else own.weight_decay
+        ball = self.max_norm
+        if own.radius is not None:
+            ball = (ball or MaxNormConfig()).model_copy(update={"radius": own.radius})
+        if "max" in parts and ball is None:
             raise WbltrError(f"row '{row}' needs classifier.max_norm", "add --set classifier.max_norm.radius=0.1", "recipe")
-        if "wd" in parts and not self.weight_decay:
+        if "wd" in parts and not weight_decay:
             raise WbltrError(f"row '{row}' needs classifier.weight_decay", "add --set classifier.weight_decay=0.01", "recipe")
+        if "default" in parts:
+            weight_decay = first.weight_decay
+        layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), self.layers)
+        balanced = self.loss if self.loss != "ce" else "cb"
         return self.model_copy(
             update={
                 "loss": balanced if loss == "cb" else "ce",
-                "weight_decay": self.weight_decay if "wd" in parts else 0.0,
-                "max_norm": self.max_norm if "max" in parts else None,
+                "weight_decay": weight_decay if {"wd", "default"} & set(parts) else 0.0,
+                "max_norm": ball if "max" in parts else None,
                 "constraint": "unit-norm" if "l2" in parts else "none",
+                "layers": layers,
+                "lr": self.lr if own.lr is None else own.lr,
             }
         )
+
+
+class HeadSettings(Config):
+    """What one row has of its own, chosen on validation; null: the classifier section's."""
+
+    weight_decay: NonNegative | None = None
+    radius: NonNegative | None = None  # of MaxNorm
+    lr: Positive | None = None
 
 
 class PosthocConfig(Config):
@@ -226,6 +288,7 @@ class Recipe(Config):
     classifier: ClassifierConfig = ClassifierConfig()
     posthoc: PosthocConfig = PosthocConfig()
     eval: EvalConfig = EvalConfig()
+    heads: dict[Row, HeadSettings] = {}
     rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
 
     def with_features(self, **values: Any) -> Recipe:

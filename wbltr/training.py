@@ -7,16 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from wbltr.constraints import Constraint
 from wbltr.distributed import ALONE, Team
 from wbltr.errors import Code, Stopped, WbltrError
 from wbltr.functional.projections import row_norms
 from wbltr.machine import Precision, autocast, captured, own_stream
 from wbltr.models import Classifier
+from wbltr.watchers import Watcher
 
 Checkpoint = Callable[..., None]  # steps done, what to save if it is time to, `now`: save it in any case
 LAYOUT = 2  # of what a checkpoint holds
@@ -27,13 +30,22 @@ LISTEN_EVERY = 16  # steps between looks at whether another process was asked to
 class Images(Protocol):
     """Training images on a device. The tensors that `take` reads stay where they are from epoch to epoch."""
 
-    order: Tensor  # (N,) int64, the epoch's permutation
+    def __len__(self) -> int:
+        """Images of an epoch."""
 
-    def draw(self, epoch: int) -> None:
-        """Draw the epoch's order and augmentation, in place."""
+    def draw(self, epoch: int, steps: Sequence[Sequence[range]]) -> None:
+        """Draw the epoch's order and augmentation, in place.
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Image numbers `(B,)` → images `(B, C, H, W)` uint8 and labels `(B,)` int64."""
+        Args:
+            epoch: its number.
+            steps: for each step to come, the places in the epoch's order that it will take, part by part.
+        """
+
+    def fetch(self) -> None:
+        """Have the images of the next step at hand."""
+
+    def take(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Places `(B,)` int64 in the epoch's order, of the step at hand → images `(B, C, H, W)` uint8, labels `(B,)` int64."""
 
 
 def batches(images: int, batch_size: int, shards: int = 1) -> list[int]:
@@ -52,13 +64,15 @@ class Epochs:
     loss: Tensor  # (E,) float64, mean over the epoch's images, as trained (augmented)
     accuracy: Tensor  # (E,) float64, share of images right as trained
     norms: Tensor  # (E, C) float32, row norms of the classifier at the epoch's end
+    at_radius: Tensor  # (E,) float64, share of constrained rows on the radius at the epoch's end; NaN without a constraint
+    projected: Tensor  # (E,) float64, share of them that a projection moved during the epoch
 
     @classmethod
     def empty(cls, epochs: int, classes: int) -> Epochs:
         """A history in which nothing has happened yet: NaN."""
         nan = float("nan")
         running = torch.full((epochs,), nan, dtype=torch.float64)
-        return cls(running, running.clone(), torch.full((epochs, classes), nan))
+        return cls(running, running.clone(), torch.full((epochs, classes), nan), running.clone(), running.clone())
 
 
 class _RunningStatistics:
@@ -120,19 +134,15 @@ class Step:
         loss: Callable[[Tensor, Tensor], Tensor],
         precision: Precision,
         team: Team,
+        constraint: Constraint | None = None,
     ) -> None:
         self.device = model.weight.device
-        self.model, self.images, self.shards, self.loss, self.precision, self.team = (
-            model,
-            images,
-            shards,
-            loss,
-            precision,
-            team,
-        )
+        self.model, self.images, self.shards, self.loss = model, images, shards, loss
+        self.precision, self.team, self.constraint = precision, team, constraint
         self.through = team.averaging(model, self.device)
         self.statistics = _RunningStatistics(model)
-        self.parameters = [*model.network.parameters(), model.weight, model.bias]
+        every = [*model.network.parameters(), model.weight, model.bias]
+        self.parameters = [parameter for parameter in every if parameter.requires_grad]
         self.lr = torch.zeros((), device=self.device)
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.SGD(self.parameters, self.lr, momentum, weight_decay=weight_decay, fused=fused)
@@ -144,7 +154,13 @@ class Step:
         self.sums = torch.zeros(IMAGES + 3, dtype=precise, device=self.device)
         self.place = torch.zeros((), dtype=torch.int64, device=self.device)
         self.wish = torch.zeros(2, device=self.device)
-        self._offsets = torch.arange(len(images.order), device=self.device)
+        self._offsets = torch.arange(len(images), device=self.device)
+
+    def parts(self, first: int, size: int) -> list[range]:
+        """Places in the epoch's order that this process takes of a batch, one range a shard."""
+        larger = size % self.shards  # shards that take one image more
+        cuts = [first + number * (size // self.shards) + min(number, larger) for number in range(self.shards + 1)]
+        return [range(start, stop) for start, stop in pairwise(cuts)][self.team.rank :: self.team.size]
 
     def __call__(self, size: int) -> None:
         """Learn from the next `size` images."""
@@ -153,9 +169,9 @@ class Step:
             self.statistics.remember()
         seen = torch.zeros_like(self.sums)
         seen[IMAGES + 1 :] = self.wish
-        mine = self._offsets[:size].tensor_split(self.shards)[self.team.rank :: self.team.size]
+        mine = [self._offsets[part.start : part.stop] for part in self.parts(0, size)]
         for number, part in enumerate(mine):
-            images, labels = self.images.take(self.images.order.index_select(0, self.place + part))
+            images, labels = self.images.take(self.place + part)
             with self.team.quiet(self.through) if number < len(mine) - 1 else nullcontext():
                 with autocast(self.device, self.precision):
                     logits = self.through(images)
@@ -170,18 +186,22 @@ class Step:
         if self.shards > 1:
             self.statistics.settle(self.shards, self.team)
         self.optimizer.step()
+        if self.constraint is not None:
+            self.constraint.after_step()
         self.sums += self.team.sum_(seen)
         self.place += size
 
     def changed(self) -> list[Tensor]:
         """Every tensor that a step writes to."""
-        return [*(p.detach() for p in self.parameters), *self.momenta, *self.model.buffers(), self.sums, self.place]
+        own = [*(p.detach() for p in self.parameters), *self.momenta, *self.model.buffers(), self.sums, self.place]
+        return [*own, *(self.constraint.state().values() if self.constraint is not None else ())]
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint needs to go on to the same bits; the tensors themselves, not copies."""
         tensors = {f"network.{name}": value for name, value in self.model.network.state_dict().items()}
         tensors |= {"head.weight": self.model.weight.detach(), "head.bias": self.model.bias.detach(), "sums": self.sums}
-        return tensors | {f"momentum.{number}": buffer for number, buffer in enumerate(self.momenta)}
+        tensors |= {f"momentum.{number}": buffer for number, buffer in enumerate(self.momenta)}
+        return tensors | (self.constraint.state() if self.constraint is not None else {})
 
 
 def fit(
@@ -200,8 +220,10 @@ def fit(
     checkpoint: Checkpoint,
     restored: tuple[int, Mapping[str, Tensor]] | None,
     team: Team = ALONE,
+    constraint: Constraint | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Epochs:
-    """Train a network and its head in place by SGD, weight decay on every parameter.
+    """Train in place, by SGD, what of a network and its head requires a gradient; weight decay on all of that.
 
     On one CPU with one thread count, a run that is stopped at any step and restored gives the bits of an undisturbed one.
     On a CUDA device, without a team, each step is one captured graph, with a twin for the short last batch.
@@ -217,19 +239,25 @@ def fit(
         checkpoint: called after each step, and with `now=True` before a stop; on the leader only.
         restored: a step and what the checkpoint held (see `usable`); the leader's counts for all.
         team: the processes that share the work; see `wbltr.distributed`.
+        constraint: projects rows after each step or epoch.
+        watchers: look at the model after each step and epoch, and keep what they will.
 
     Raises:
         Stopped: what `tick` raised; with a team, a few steps later and on all of its processes.
         WbltrError: code "training" when the loss or a weight is no longer finite.
     """
     with own_stream(model.weight.device):
-        step = Step(model, images, shards, momentum, weight_decay, loss, precision, team)
+        step = Step(model, images, shards, momentum, weight_decay, loss, precision, team, constraint)
         history = Epochs.empty(len(lrs), len(model.weight))
         layout = torch.tensor(LAYOUT)
         done = torch.zeros((), dtype=torch.int64)  # steps
 
         def state() -> dict[str, Tensor]:
             rows = {"loss": history.loss, "accuracy": history.accuracy, "norms": history.norms}
+            if constraint is not None:
+                rows |= {"at_radius": history.at_radius, "projected": history.projected}
+            for watcher in watchers:
+                rows |= watcher.state()
             return step.state() | rows | {"layout": layout}
 
         if restored is not None:
@@ -240,7 +268,7 @@ def fit(
             step.sums[IMAGES + 1 :] = 0  # that wish was granted
         team.follow([*state().values(), done])
 
-        sizes = batches(len(images.order), batch_size, shards)
+        sizes = batches(len(images), batch_size, shards)
         first = int(done)
         run: dict[int, Callable[[], None]] = {}  # by size of batch: the usual one, and the twin for the last
         model.train()
@@ -248,31 +276,34 @@ def fit(
             skipped = max(0, first - epoch * len(sizes))
             if skipped >= len(sizes):
                 continue
-            images.draw(epoch)
+            images.draw(epoch, [step.parts(sum(sizes[:n]), sizes[n]) for n in range(skipped, len(sizes))])
             step.lr.fill_(lr)
             step.place.fill_(sum(sizes[:skipped]))
             for number, size in enumerate(sizes[skipped:], skipped):
                 try:
-                    tick(epoch * len(images.order) + sum(sizes[:number]), len(lrs) * len(images.order))
+                    tick(epoch * len(images) + sum(sizes[:number]), len(lrs) * len(images))
                 except Stopped as stop:
                     if team.size == 1:
                         checkpoint(int(done), state, now=True)
                         raise
                     step.wish[int(stop.code == "terminated")] = 1
+                images.fetch()
                 if size not in run:
                     work = partial(step, size)
                     run[size] = captured(work, step.changed(), step.device) if team.size == 1 else work
                 run[size]()
                 done += 1
+                for watcher in watchers:
+                    watcher.after_step(int(done))
                 if number == len(sizes) - 1:
-                    _close(step, history, epoch, lrs, report)
+                    _close(step, history, epoch, lrs, watchers, report)
                 # All stop after the same step, or those that go on would wait for the others.
                 stop_now = team.size > 1 and int(done) % LISTEN_EVERY == 0 and bool(step.sums[IMAGES + 1 :].any())
                 if team.leads:
                     checkpoint(int(done), state, now=stop_now)
                 if stop_now:
                     raise _stopped(step)
-        tick(len(lrs) * len(images.order), len(lrs) * len(images.order))
+        tick(len(lrs) * len(images), len(lrs) * len(images))
         return history
 
 
@@ -287,9 +318,16 @@ def _stopped(step: Step) -> Stopped:
 
 
 def _close(
-    step: Step, history: Epochs, epoch: int, lrs: Sequence[float], report: Callable[[Mapping[str, float]], None]
+    step: Step,
+    history: Epochs,
+    epoch: int,
+    lrs: Sequence[float],
+    watchers: Sequence[Watcher],
+    report: Callable[[Mapping[str, float]], None],
 ) -> None:
     """Write an epoch's row: the one moment in which the device is asked."""
+    if step.constraint is not None:
+        history.at_radius[epoch], history.projected[epoch] = step.constraint.after_epoch()
     mean_loss, accuracy = (step.sums[:IMAGES] / step.sums[IMAGES]).tolist()
     step.sums[: IMAGES + 1] = 0
     # The loss of an epoch's last step was taken before that step: look at what it left, too.
@@ -303,4 +341,25 @@ def _close(
         )
     history.loss[epoch], history.accuracy[epoch] = mean_loss, accuracy
     history.norms[epoch] = row_norms(step.model.weight.detach()).cpu()
-    report({"epoch": epoch + 1, "epochs": len(lrs), "loss": mean_loss, "accuracy": accuracy, "lr": lrs[epoch]})
+    told = {"epoch": epoch + 1, "epochs": len(lrs), "loss": mean_loss, "accuracy": accuracy, "lr": lrs[epoch]}
+    if step.constraint is not None:
+        told["at_radius"] = float(history.at_radius[epoch])
+    for watcher in watchers:
+        told |= watcher.after_epoch(epoch)
+    report(told)
+
+
+@torch.inference_mode()
+def flip_averaged_accuracy(model: Classifier, images: Tensor, labels: Tensor, precision: Precision) -> float:
+    """Share of images right, by the mean logits of an image and its mirror image, as the released code measures.
+
+    Args:
+        model: in eval mode.
+        images: `(N, C, H, W)` uint8 on the model's device; labels `(N,)` there, too.
+    """
+    right = 0
+    for batch, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True):
+        with autocast(images.device, precision):
+            logits = model(batch) + model(batch.flip(3))
+        right += int((logits.argmax(1) == y).sum())
+    return right / len(labels)

@@ -97,7 +97,7 @@ def our_epoch_seconds(ours: FirstStage, train_batches: int | None) -> float:
     begun = time.perf_counter()
     with suppress(Stopped):
         ours.fit(1, tick)
-    whole = -(-len(ours.images.order) // BATCH)
+    whole = -(-len(ours.images) // BATCH)
     return (time.perf_counter() - begun) * whole / min(whole, train_batches or whole)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wbltr.data.augment import Augment, crop_and_flip, draw, padded
+from wbltr.data.augment import Augment, AugmentedImages, crop_and_flip, draw, padded
 from wbltr.randomness import generator
 
 IMAGES = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -16,7 +16,7 @@ def epoch(seed: int, number: int) -> torch.Generator:
 def test_crops_equal_the_slow_loop() -> None:
     draws = draw(20, "crop-flip", 2, epoch(5, 3))
     index = draws.order[:7]
-    fast = crop_and_flip(padded(IMAGES, 2), 2, index, draws)
+    fast = crop_and_flip(padded(IMAGES, 2), 2, index, draws.top[index], draws.left[index], draws.flip[index])
     for row, image in enumerate(index.tolist()):
         canvas = torch.zeros(3, 12, 12, dtype=torch.uint8)
         canvas[:, 2:10, 2:10] = IMAGES[image]
@@ -28,7 +28,7 @@ def test_crops_equal_the_slow_loop() -> None:
 def test_without_augmentation_images_come_back_as_they_are() -> None:
     draws = draw(20, "none", 4, epoch(0, 0))
     index = torch.arange(20)
-    assert torch.equal(crop_and_flip(padded(IMAGES, 4), 4, index, draws), IMAGES)
+    assert torch.equal(crop_and_flip(padded(IMAGES, 4), 4, index, draws.top, draws.left, draws.flip), IMAGES)
 
 
 def test_crop_alone_never_mirrors() -> None:
@@ -56,3 +56,32 @@ def test_offsets_cover_every_place_evenly() -> None:
         counts = torch.bincount(offsets, minlength=9)
         assert len(counts) == 9
         assert (counts.float() / 10_000 - 1).abs().max() < 0.05
+
+
+LABELS = torch.tensor([0] * 16 + [1] * 4)
+
+
+def test_an_epoch_takes_each_image_once_as_drawn_for_it() -> None:
+    images = AugmentedImages(IMAGES, LABELS, "crop-flip", 2, lambda number: epoch(7, number))
+    images.draw(3)
+    draws = draw(20, "crop-flip", 2, epoch(7, 3))
+    index = draws.order[5:12]
+    expected = crop_and_flip(padded(IMAGES, 2), 2, index, draws.top[index], draws.left[index], draws.flip[index])
+    taken, labels = images.take(torch.arange(5, 12))
+    assert torch.equal(taken, expected)
+    assert torch.equal(labels, LABELS[index])
+
+
+def test_an_image_drawn_twice_has_two_crops() -> None:
+    only_the_last = torch.zeros(20).index_fill(0, torch.tensor([19]), 1.0)
+    images = AugmentedImages(IMAGES, LABELS, "crop-flip", 2, lambda number: epoch(7, number), only_the_last)
+    images.draw(0)
+    taken, labels = images.take(torch.arange(20))
+    assert labels.tolist() == [1] * 20
+    assert len({bytes(crop.numpy()) for crop in taken}) > 10
+
+
+def test_weights_say_how_often_an_image_is_drawn() -> None:
+    weights = torch.tensor([1.0, 3.0]).repeat(10_000)
+    order = draw(20_000, "none", 0, epoch(0, 0), weights).order
+    assert abs(float((order % 2).double().mean()) - 0.75) < 0.01

@@ -10,18 +10,31 @@ import pytest
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
-from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, Part, PosthocConfig, Recipe
-from wbltr.recipe_file import load_recipe
+from wbltr.recipe import (
+    ClassifierConfig,
+    DatasetConfig,
+    EvalConfig,
+    FeaturesConfig,
+    MaxNormConfig,
+    Part,
+    PosthocConfig,
+    Recipe,
+    Row,
+)
+from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.stages import (
     CLASSIFIER,
     DATASET,
     EMBEDDINGS,
     EVAL,
     FEATURES,
+    FINETUNE,
+    NETWORK_FIELDS,
     POSTHOC,
     STAGES,
     Chain,
     EmbeddingsStageConfig,
+    FinetuneStageConfig,
     Lineage,
     PosthocStageConfig,
     settle_precision,
@@ -38,11 +51,20 @@ def embeddings_of(part: Part) -> EmbeddingsStageConfig:
     )
 
 
+def finetuned(**changes: Any) -> FinetuneStageConfig:
+    own = {field: getattr(RECIPE.features, field) for field in NETWORK_FIELDS}
+    section = ClassifierConfig(mode="exact").model_copy(update=changes)
+    return FinetuneStageConfig.model_validate({**own, "classifier": section})
+
+
 def every_config() -> list[tuple[str, Any]]:
     """Every stage with every config that changes what it reads."""
     return [
         ("dataset", RECIPE.dataset),
         ("features", RECIPE.features),
+        ("features", RECIPE.features.model_copy(update={"select": "best-test"})),
+        ("finetune", finetuned()),
+        ("finetune", finetuned(select="best-test")),
         *[("embeddings", embeddings_of(part)) for part in get_args(Part)],
         ("classifier", ClassifierConfig()),
         *[("posthoc", PosthocStageConfig(method="tau", tau=tau)) for tau in (1.0, "val")],
@@ -54,19 +76,27 @@ def test_the_list_above_covers_every_stage() -> None:
     assert {name for name, _ in every_config()} == set(STAGES)
 
 
-def test_nothing_but_eval_is_handed_a_test_tensor_and_embed_passes_on_only_its_own_part() -> None:
+def test_nothing_but_eval_and_best_on_test_is_handed_a_test_tensor_and_embed_passes_on_only_its_own_part() -> None:
     readers = []
     for name, config in every_config():
         prefixes = [p for wanted in STAGES[name].reads(config).values() for p in wanted]
         assert "" not in prefixes, f"{name} would be handed everything"
         if any("test.".startswith(p) or p.startswith("test") for p in prefixes):
-            readers.append((name, getattr(config, "part", getattr(config, "on", None))))
-    assert readers == [("embeddings", "test"), ("eval", "test")]
+            select = getattr(getattr(config, "classifier", config), "select", None)
+            readers.append((name, getattr(config, "part", getattr(config, "on", select))))
+    assert readers == [("features", "best-test"), ("finetune", "best-test"), ("embeddings", "test"), ("eval", "test")]
+
+
+def test_only_recipes_named_released_select_on_test() -> None:
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        selecting = "best-test" in (recipe.features.select, recipe.classifier.select)
+        assert selecting == name.endswith("-released"), name
 
 
 def test_a_classifier_and_a_tau_sweep_stand_on_no_test_embeddings() -> None:
     chain = Chain(RECIPE)
-    for head in (chain.row("cb-wd-max"), chain.row("tau"), chain.row("first stage"), chain.row("l2")):
+    for head in (chain.row(row) for row in get_args(Row)):
         waiting: list[Any] = [head]
         while waiting:
             node = waiting.pop()
@@ -82,6 +112,7 @@ GOLDEN = {
     "features": "da249239ecf55cd428881e0caba60ab2058feacd9f8835ae610fb020347ef3f0",
     "embeddings": "e824b73983e71235880fba392166182a05789628721e354e8158b9ced38b0e9f",
     "classifier": "ccedb243abc2781725d60aaca012e222f26eaf7660da92436d9dd2a7f6502e6d",
+    "finetune": "0058a23d5587eb3f4969f67641d389212241478e8a9b5ec356b5d8a91c01599d",
     "posthoc": "94f7961b1414950371a8933b1203b9e9cbccd5897f86092593df99cc2759afb7",
     "eval": "131db644c83394eb2689eb7f6e2792560f6971d2ecd79c95aaf7195dc4d93588",
 }
@@ -96,6 +127,7 @@ def test_golden_keys_do_not_move() -> None:
         "features": key_of(header(FEATURES, FeaturesConfig(precision="fp32"), {"dataset": one})),
         "embeddings": key_of(header(EMBEDDINGS, embeddings_of("train"), {"dataset": one, "features": two})),
         "classifier": key_of(header(CLASSIFIER, ClassifierConfig(), {"embeddings": one, "features": two})),
+        "finetune": key_of(header(FINETUNE, finetuned(), {"dataset": one, "features": two})),
         "posthoc": key_of(header(POSTHOC, PosthocStageConfig(method="tau", tau=1.9), {"head": one})),
         "eval": key_of(header(EVAL, EvalConfig(), {"head": one, "embeddings": two})),
     }
@@ -108,22 +140,49 @@ def test_every_field_of_every_section_moves_its_key() -> None:
         "features": {
             "network": "resnet32", "epochs": 1, "batch_size": 2, "micro_batch": 2, "lr": 1.0, "momentum": 0.5,
             "weight_decay": 0.0, "loss": "cb", "beta": 0.5, "scheduler": "released", "precision": "bf16", "augment": "none",
-            "pad": 1, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "seed": 1,
+            "pad": 1, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "seed": 1, "constraint": "unit-norm",
+            "max_norm": MaxNormConfig(radius=1.0, relative=False), "sampling": "square-root", "select": "best-test",
+            "stem": "imagenet", "prelogit": 2, "image_size": 224, "snapshot_every": 10,
         },
         "classifier": {
             "loss": "ce", "beta": 0.5, "epochs": 1, "batch_size": 1, "lr": 1.0, "momentum": 0.5, "weight_decay": 0.5,
             "max_norm": None, "constraint": "unit-norm", "init": "fresh", "scheduler": "released", "seed": 1,
+            "mode": "exact", "layers": 2, "sampling": "class-balanced", "select": "best-test",
         },
         "eval": {"on": "val", "many": 1, "few": 1, "flip": True},
         "dataset": {"source": "digits", "imbalance_factor": 2.0, "profile": "step", "largest": 9, "order": "shuffled",
                     "val": "none", "seed": 3},
     }  # fmt: skip
-    one_valued = {"constraint", "select", "mode", "layers", "sampling"}
     for name, values in changed.items():
         section = getattr(RECIPE, name)
-        assert set(type(section).model_fields) - one_valued <= set(values), name
+        assert set(type(section).model_fields) <= set(values), name
         hashes = [str(section.hashed())] + [str(section.model_copy(update={k: v}).hashed()) for k, v in values.items()]
         assert len(set(hashes)) == len(hashes), name
+
+
+def test_a_head_is_measured_on_the_network_that_it_is_for() -> None:
+    chain = Chain(RECIPE)
+    for row, stage in (("cb-wd-max", FEATURES), ("cb-wd-max-last2", FINETUNE), ("naive", FEATURES)):
+        node = chain.measured(row)  # type: ignore[arg-type]
+        head, embeddings = node.inputs["head"], node.inputs["embeddings"]
+        assert isinstance(embeddings, Node)
+        (network,) = (given for name, given in embeddings.inputs.items() if name != "dataset")
+        assert isinstance(network, Node)
+        assert network.stage is stage
+        assert network is head or stage is FEATURES
+        assert (network is chain.features) == (row == "cb-wd-max")
+    adjusted = chain.posthoc(PosthocConfig(method="tau"), chain.row("cb-wd-max-last2"))
+    assert chain.network_of(adjusted) is adjusted.inputs["head"]
+
+
+def test_naive_rows_differ_from_the_first_stage_in_its_weight_decay_alone() -> None:
+    chain = Chain(RECIPE)
+    naive = chain.row("naive")
+    assert isinstance(naive, Node)
+    assert naive.config == RECIPE.features.model_copy(update={"weight_decay": 0.0})
+    assert naive.inputs["dataset"] is chain.dataset
+    already = Chain(RECIPE.with_features(weight_decay=0.0))
+    assert already.row("naive") is already.features
 
 
 def test_l2_is_the_same_request_whatever_tau_says() -> None:

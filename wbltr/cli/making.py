@@ -27,7 +27,7 @@ TRAIN_FEATURES = Verb(
     "wbltr make-dataset --recipe digits-ir50, or give --recipe here",
     shared=True,
 )
-EMBED = Verb("embed", "latest/features", ("features",), ("name", "embeddings"))
+EMBED = Verb("embed", "latest/features", ("features", "finetune"), ("name", "embeddings"))
 TRAIN_CLASSIFIER = Verb("train-classifier", "latest/features", ("features",), AFTER_FEATURES)
 EVAL = Verb("eval", "latest/head", CARRY_A_HEAD, ("name", "eval"))
 
@@ -64,7 +64,7 @@ def embed(request: Request, part: str) -> None:
     if part not in parts:
         raise WbltrError(f"--part: no part '{part}'.{closest(part, list(parts))}", f"one of {', '.join(parts)}", "usage")
     session = Session(EMBED, request)
-    session.deliver(session.chain.embeddings(next(p for p in parts if p == part)))
+    session.deliver(session.chain.embeddings(next(p for p in parts if p == part), session.start))
 
 
 def train_classifier(request: Request) -> None:

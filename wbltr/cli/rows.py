@@ -36,7 +36,7 @@ class Rows:
 
 def evaluations(maker: Maker) -> dict[str, Node]:
     """Row → its evaluation."""
-    return {row: maker.chain.evaluation(maker.chain.row(row)) for row in maker.recipe.rows}
+    return {row: maker.chain.measured(row) for row in maker.recipe.rows}
 
 
 def measured(maker: Maker) -> Rows:

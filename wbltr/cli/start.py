@@ -153,6 +153,8 @@ def overlaid(recipe: Recipe, line: Lineage, *, given: bool) -> Recipe:
                 "leave --recipe out, or leave --from out",
                 "usage",
             )
-    if "classifier" in line.known:
+    if "finetune" in line.known:
+        own["classifier"] = ClassifierConfig.model_validate(line.known["finetune"].config["classifier"])
+    if "classifier" in own:
         own["posthoc"] = recipe.posthoc.model_copy(update={"of": "classifier"})
     return recipe.model_copy(update=own)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Augment = Literal["crop-flip", "crop", "none"]
+from wbltr.randomness import epoch_order
+
+Augment = Literal["crop-flip", "crop", "none", "resized-crop-flip"]  # the last is for images of different sizes
 
 
 @dataclass(frozen=True)
 class Draws:
     """What one epoch (or one view) does to each image: `order (N,)`, `top (N,)`, `left (N,)` int64, `flip (N,)` bool.
 
-    `order` is the permutation that batches are cut from; the others are indexed by image, not by place in the order.
+    `order` is what batches are cut from; `draw` indexes the others by image, `AugmentedImages` by place in the order.
     """
 
     order: Tensor
@@ -33,7 +35,7 @@ class Draws:
         return Draws(*(t.to(device) for t in self.tensors()))
 
 
-def draw(images: int, augment: Augment, pad: int, source: torch.Generator) -> Draws:
+def draw(images: int, augment: Augment, pad: int, source: torch.Generator, weights: Tensor | None = None) -> Draws:
     """All random choices of an epoch or a view from one CPU generator: the same on every device and rank.
 
     Args:
@@ -42,8 +44,9 @@ def draw(images: int, augment: Augment, pad: int, source: torch.Generator) -> Dr
             so that two runs with the same seed see the same order.
         pad: pixels added on each side before the crop; offsets lie in 0 … 2·pad.
         source: see `wbltr.randomness`.
+        weights: `(N,)` of the images, which are then drawn with replacement; None: each once.
     """
-    order = torch.randperm(images, generator=source)
+    order = epoch_order(images, source, weights)
     offsets = torch.randint(0, 2 * pad + 1, (2, images), generator=source)
     flip = torch.rand(images, generator=source) < 0.5
     if augment == "none":
@@ -58,22 +61,22 @@ def padded(images: Tensor, pad: int) -> Tensor:
     return torch.nn.functional.pad(images, (pad, pad, pad, pad)) if pad else images
 
 
-def crop_and_flip(images: Tensor, pad: int, index: Tensor, draws: Draws) -> Tensor:
+def crop_and_flip(images: Tensor, pad: int, index: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
     """Crops of the images at `index`, mirrored where drawn.
 
     Args:
         images: `(N, C, H + 2·pad, W + 2·pad)` uint8, from `padded`.
         pad: as given to `padded`.
         index: `(B,)` int64 image numbers.
-        draws: of the epoch or view, on the images' device.
+        top, left, flip: `(B,)` int64 and bool, what is done to each of these images; on the images' device.
 
     Returns:
         `(B, C, H, W)` uint8.
     """
     height, width = images.shape[2] - 2 * pad, images.shape[3] - 2 * pad
     windows = images.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, 2·pad + 1, 2·pad + 1, H, W)
-    crops = windows[index, :, draws.top[index], draws.left[index]]
-    return torch.where(draws.flip[index].view(-1, 1, 1, 1), crops.flip(3), crops)
+    crops = windows[index, :, top, left]
+    return torch.where(flip.view(-1, 1, 1, 1), crops.flip(3), crops)
 
 
 class AugmentedImages:
@@ -84,23 +87,40 @@ class AugmentedImages:
         labels: `(N,)` int64, there too.
         augment, pad: see `draw`.
         source: the generator of an epoch, see `wbltr.randomness`.
+        weights: `(N,)`, on the CPU; see `draw`.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, augment: Augment, pad: int, source: Callable[[int], torch.Generator]
+        self,
+        images: Tensor,
+        labels: Tensor,
+        augment: Augment,
+        pad: int,
+        source: Callable[[int], torch.Generator],
+        weights: Tensor | None = None,
     ) -> None:
-        self.labels, self.augment, self.pad, self.source = labels, augment, pad, source
+        self.labels, self.augment, self.pad, self.source, self.weights = labels, augment, pad, source, weights
         self.images = padded(images, pad)
         zeros = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         self.draws = Draws(zeros, zeros.clone(), zeros.clone(), zeros.bool())
-        self.order = self.draws.order
 
-    def draw(self, epoch: int) -> None:
+    def __len__(self) -> int:
+        """Images of an epoch."""
+        return len(self.images)
+
+    def draw(self, epoch: int, steps: Sequence[Sequence[range]] = ()) -> None:  # noqa: ARG002
         """Draw an epoch's order, crops and flips."""
-        fresh = draw(len(self.images), self.augment, self.pad, self.source(epoch))
+        fresh = draw(len(self.images), self.augment, self.pad, self.source(epoch), self.weights)
+        if self.weights is None:
+            # By place in the order; with replacement they are so already, as an image drawn twice has two crops.
+            fresh = Draws(fresh.order, *(values[fresh.order] for values in fresh.tensors()[1:]))
         for tensor, value in zip(self.draws.tensors(), fresh.tensors(), strict=True):
             tensor.copy_(value)
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Image numbers `(B,)` → crops `(B, C, H, W)` uint8 as drawn for this epoch, labels `(B,)`."""
-        return crop_and_flip(self.images, self.pad, index, self.draws), self.labels[index]
+    def fetch(self) -> None:
+        """They are all here."""
+
+    def take(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Places in the epoch's order `(B,)` → crops `(B, C, H, W)` uint8 as drawn for it, labels `(B,)`."""
+        order, *drawn = (values.index_select(0, places) for values in self.draws.tensors())
+        return crop_and_flip(self.images, self.pad, order, *drawn), self.labels[order]

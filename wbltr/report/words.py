@@ -7,7 +7,15 @@ from typing import Any
 
 from wbltr.report.results import SPLITS, accuracies, against_claim, classes_left_out, spread
 
-ABBREVIATIONS = {"ce": "CE", "cb": "CB", "cb-bce": "CB (BCE)", "wd": "WD", "max": "MaxNorm", "l2": "L2"}
+ABBREVIATIONS = {
+    "ce": "CE",
+    "cb": "CB",
+    "cb-bce": "CB (BCE)",
+    "wd": "WD",
+    "max": "MaxNorm",
+    "l2": "L2",
+    "default": "default-WD",
+}
 
 
 def count(number: int, noun: str) -> str:
@@ -18,14 +26,18 @@ def count(number: int, noun: str) -> str:
 def label(row: str, loss: str = "cb") -> str:
     """A row's name as the paper's Table 1 has it; `loss` is the recipe's class-balanced one."""
     match row:
-        case "first stage":
+        case "first stage" | "naive":
             return row
+        case "naive-tau":
+            return "naive + τ-norm"
         case "l2":
             return "+ L2"
         case "tau":
             return "+ τ-norm"
-    first, *parts = row.split("-")
-    return "+ " + " & ".join(ABBREVIATIONS[part] for part in (loss if first == "cb" and loss != "ce" else first, *parts))
+    first, *parts = row.replace("default-wd", "default").split("-")
+    layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), 1)
+    parts = [loss if first == "cb" and loss != "ce" else first, *(part for part in parts if not part.startswith("last"))]
+    return "+ " + " & ".join(ABBREVIATIONS[part] for part in parts) + (f", last {layers} layers" if layers > 1 else "")
 
 
 def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -34,11 +46,14 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
         return "first stage"
     if stage == "posthoc":
         return "+ L2" if config["method"] == "l2" else f"+ τ-norm (τ = {metrics.get('tau', config['tau'])})"
+    if stage == "finetune":
+        config = config["classifier"]
     parts = [ABBREVIATIONS[config["loss"]]]
     parts += ["L2"] if config["constraint"] == "unit-norm" else []
     parts += ["WD"] if config["weight_decay"] else []
     parts += ["MaxNorm"] if config["max_norm"] else []
-    return "+ " + " & ".join(parts)
+    layers = f", last {config['layers']} layers" if config["layers"] > 1 else ""
+    return "+ " + " & ".join(parts) + layers + (", batch-norm drifting" if config["mode"] == "exact" else "")
 
 
 def caption(
@@ -91,6 +106,10 @@ def words(stage: str, metrics: Mapping[str, Any]) -> str:
                 size = f"{metrics['parameters'] / 1e6:.2f} M parameters, " if "parameters" in metrics else ""
                 figures = f"loss {metrics['loss']:.3f}, training accuracy {100 * metrics['accuracy']:.1f}"
                 return f"{count(metrics['epochs'], 'epoch')}, {size}{figures}"
+            case "finetune":
+                bound = f", {100 * metrics['at_radius']:.0f} % of rows at the radius" if "at_radius" in metrics else ""
+                figures = f"loss {metrics['loss']:.3f}, training accuracy {100 * metrics['accuracy']:.1f}"
+                return f"last {count(metrics['layers'], 'layer')}, {count(metrics['epochs'], 'epoch')}, {figures}{bound}"
             case "embeddings":
                 size = f"{metrics['views']} views of {metrics['images']:,} images, {metrics['dimensions']} dimensions"
                 return f"{metrics['part']}: {size}"

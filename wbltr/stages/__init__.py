@@ -21,6 +21,7 @@ from wbltr.recipe import (
     PosthocConfig,
     Recipe,
     Row,
+    added_later,
     available_precision,
 )
 from wbltr.store import Store
@@ -34,14 +35,43 @@ class EmbeddingsStageConfig(Config):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     precision: Literal["bf16", "fp32"]
-    augment: Literal["crop-flip", "crop", "none"]  # of the train part; val and test are taken plain and mirrored
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]  # of train; val and test are taken plain and mirrored
     pad: int
     views: int
     seed: int
+    stem: Literal["cifar", "imagenet"] = added_later("cifar")
+    prelogit: int | None = added_later(None)
+    image_size: int | None = added_later(None)
+
+
+def _reads_features(config: FeaturesConfig) -> Mapping[str, tuple[str, ...]]:
+    test = ("test.",) if config.select == "best-test" else ()
+    return {"dataset": ("train.", *test, "class_counts", "class_names")}
+
+
+class FinetuneStageConfig(Config):
+    """A second stage through the network; the network's own settings come from the features artifact."""
+
+    classifier: ClassifierConfig
+    network: str
+    stem: Literal["cifar", "imagenet"]
+    prelogit: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    precision: Literal["bf16", "fp32"]
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]
+    pad: int
+    image_size: int | None
+
+
+def _reads_finetune(config: FinetuneStageConfig) -> Mapping[str, tuple[str, ...]]:
+    test = ("test.",) if config.classifier.select == "best-test" else ()
+    return {"dataset": ("train.", *test, "class_counts", "class_names"), "features": ("network.", "head.")}
 
 
 def _reads_embeddings(config: EmbeddingsStageConfig) -> Mapping[str, tuple[str, ...]]:
-    return {"dataset": (f"{config.part}.", "class_counts", "class_names"), "features": ("network.",)}
+    network = ("network.",)
+    return {"dataset": (f"{config.part}.", "class_counts", "class_names"), "features": network, "finetune": network}
 
 
 class PosthocStageConfig(Config):
@@ -60,7 +90,8 @@ def _reads_eval(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:
 
 
 DATASET = Stage("dataset", 1, "wbltr.stages.dataset:run")
-FEATURES = Stage("features", 1, "wbltr.stages.features:run", lambda _: {"dataset": ("train.", "class_counts", "class_names")})
+FEATURES = Stage("features", 1, "wbltr.stages.features:run", _reads_features)
+FINETUNE = Stage("finetune", 1, "wbltr.stages.finetune:run", _reads_finetune)
 EMBEDDINGS = Stage("embeddings", 1, "wbltr.stages.embeddings:run", _reads_embeddings)
 CLASSIFIER = Stage(
     "classifier",
@@ -70,8 +101,9 @@ CLASSIFIER = Stage(
 )
 POSTHOC = Stage("posthoc", 2, "wbltr.stages.posthoc:run", _reads_posthoc)  # τ by columns of the logits: other near-ties
 EVAL = Stage("eval", 1, "wbltr.stages.eval:run", _reads_eval)
-STAGES = {stage.name: stage for stage in (DATASET, FEATURES, EMBEDDINGS, CLASSIFIER, POSTHOC, EVAL)}
-CARRY_A_HEAD = ("features", "classifier", "posthoc")
+STAGES = {stage.name: stage for stage in (DATASET, FEATURES, FINETUNE, EMBEDDINGS, CLASSIFIER, POSTHOC, EVAL)}
+NETWORK_FIELDS = ("network", "stem", "prelogit", "mean", "std", "precision", "augment", "pad", "image_size")
+CARRY_A_HEAD = ("features", "finetune", "classifier", "posthoc")
 
 
 @dataclass(frozen=True)
@@ -128,7 +160,7 @@ class Chain:
     def __init__(self, recipe: Recipe, line: Lineage | None = None) -> None:
         self.recipe = recipe
         self.line = line or Lineage()
-        self._embeddings: dict[Part, Node] = {}
+        self._embeddings: list[tuple[Part, Node | Artifact, Node]] = []
 
     @cached_property
     def dataset(self) -> Node | Artifact:
@@ -143,34 +175,61 @@ class Chain:
         known = self.line.known.get("features")
         return known or Node(FEATURES, self.recipe.features, {"dataset": self.dataset}, self.line.lost.get("features", ""))
 
-    def embeddings(self, part: Part) -> Node:
-        """One part through the first stage's network."""
+    def network_of(self, head: Node | Artifact | None) -> Node | Artifact:
+        """The network that a head is for: one that was finetuned with it, else the first stage's."""
+        here: Node | Artifact | str | None = head
+        while isinstance(here, Node):
+            if here.stage is FINETUNE:
+                return here
+            here = here.inputs.get("head")
+        if isinstance(here, Artifact) and here.stage == "features":
+            return self.features
+        return self.line.known.get("finetune") or self.features
+
+    def embeddings(self, part: Part, head: Node | Artifact | None = None) -> Node:
+        """One part through the network of this head; without a head, through the first stage's."""
+        network = self.features if head is None else self.network_of(head)
+        known = next((node for p, of, node in self._embeddings if p == part and of is network), None)
+        if known is not None:
+            return known
+        name = "features" if network is self.features else "finetune"
 
         def config(made: Mapping[str, Artifact]) -> Config:
-            network = FeaturesConfig.model_validate(dict(made["features"].config))
             train = part == "train"
-            return EmbeddingsStageConfig(
-                part=part,
-                network=network.network,
-                mean=network.mean,
-                std=network.std,
-                precision="bf16" if network.precision == "bf16" else "fp32",
-                augment=network.augment if train else "none",
-                pad=network.pad if train else 0,
-                views=self.recipe.embeddings.views if train else 2,
-                seed=self.recipe.embeddings.seed if train else 0,
+            own = dict(made[name].config)
+            if name == "features":
+                features = FeaturesConfig.model_validate(own)
+                own = {field: getattr(features, field) for field in NETWORK_FIELDS}
+            return EmbeddingsStageConfig.model_validate(
+                {
+                    **{field: own[field] for field in NETWORK_FIELDS},
+                    "part": part,
+                    "augment": own["augment"] if train else "none",
+                    "pad": own["pad"] if train else 0,
+                    "views": self.recipe.embeddings.views if train else 2,
+                    "seed": self.recipe.embeddings.seed if train else 0,
+                }
             )
 
-        if part not in self._embeddings:
-            self._embeddings[part] = Node(EMBEDDINGS, config, {"dataset": self.dataset, "features": self.features})
-        return self._embeddings[part]
+        node = Node(EMBEDDINGS, config, {"dataset": self.dataset, name: network})
+        self._embeddings.append((part, network, node))
+        return node
 
     def classifier(self, section: ClassifierConfig | None = None) -> Node | Artifact:
         """The second stage; without a section the recipe's own, or the one the chain starts from."""
-        if section is None and "classifier" in self.line.known:
-            return self.line.known["classifier"]
+        for stage in ("finetune", "classifier"):
+            if section is None and stage in self.line.known:
+                return self.line.known[stage]
         section = section or self.recipe.classifier
-        return Node(CLASSIFIER, section, {"embeddings": self.embeddings("train"), "features": self.features})
+        if not section.through_network:
+            return Node(CLASSIFIER, section, {"embeddings": self.embeddings("train"), "features": self.features})
+
+        def config(made: Mapping[str, Artifact]) -> Config:
+            features = FeaturesConfig.model_validate(dict(made["features"].config))
+            own = {field: getattr(features, field) for field in NETWORK_FIELDS}
+            return FinetuneStageConfig.model_validate({**own, "classifier": section})
+
+        return Node(FINETUNE, config, {"dataset": self.dataset, "features": self.features})
 
     def posthoc(self, section: PosthocConfig, head: Node | Artifact | None = None) -> Node:
         """An adjusted head, of `head` or of what the section names."""
@@ -182,7 +241,7 @@ class Chain:
             return Node(POSTHOC, config, {"head": below})
         if self.recipe.dataset.val == "none":
             raise WbltrError("τ cannot be chosen: the dataset has no validation part", "give it: --tau 1.0", "recipe")
-        return Node(POSTHOC, config, {"head": below, "embeddings": self.embeddings("val")})
+        return Node(POSTHOC, config, {"head": below, "embeddings": self.embeddings("val", below)})
 
     def head(self) -> Node | Artifact:
         """What the recipe ends in: its classifier, or a post-hoc adjustment."""
@@ -191,22 +250,42 @@ class Chain:
             return self.posthoc(section)
         return self.features if section.of == "features" else self.classifier()
 
+    @cached_property
+    def naive(self) -> Chain:
+        """The same images and network without weight decay in the first stage, as the paper's first rows have it."""
+        if self.recipe.features.weight_decay == 0:
+            return self
+        line = Lineage({name: found for name, found in self.line.known.items() if name == "dataset"})
+        other = Chain(self.recipe.with_features(weight_decay=0.0), line)
+        other.dataset = self.dataset
+        return other
+
     def row(self, name: Row) -> Node | Artifact:
-        """The head of one row of the paper's Table 1."""
+        """The head of one row of the paper's Table 4."""
         match name:
+            case "naive":
+                return self.naive.features
+            case "naive-tau":
+                return self.naive.row("tau")
             case "first stage":
                 return self.features
             case "l2" | "tau":
                 return self.posthoc(PosthocConfig(method=name, tau=self.recipe.posthoc.tau, of="features"))
             case _:
-                return self.classifier(self.recipe.classifier.as_row(name))
+                first, own = self.recipe.features, self.recipe.heads.get(name)
+                return self.classifier(self.recipe.classifier.as_row(name, first, own))
+
+    def measured(self, name: Row) -> Node:
+        """The evaluation of one row."""
+        chain = self.naive if name.startswith("naive") else self
+        return chain.evaluation(self.row(name))
 
     def evaluation(self, head: Node | Artifact) -> Node:
         """A head measured on the part that the recipe names."""
         section = self.recipe.eval
         if section.on == "val" and self.recipe.dataset.val == "none":
             raise WbltrError("eval.on: val, but the dataset has no validation part", "use --set eval.on=test", "recipe")
-        return Node(EVAL, section, {"head": head, "embeddings": self.embeddings(section.on)})
+        return Node(EVAL, section, {"head": head, "embeddings": self.embeddings(section.on, head)})
 
 
 def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:

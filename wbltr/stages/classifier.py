@@ -8,11 +8,12 @@ that MaxNorm moved during it; NaN without); `radius` float64 `()` (NaN without).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from wbltr.constraints import what_max_norm_did
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.schedules import cosine
 from wbltr.heads import Trial, fit_heads
@@ -64,7 +65,7 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
             report=report,
         )
     if radius is not None:
-        runtime.notice(_what_max_norm_did(heads.projected[:, 0].tolist(), radius))
+        runtime.notice(what_max_norm_did(heads.projected[:, 0].tolist(), radius))
     return {
         "head.weight": heads.weight[0].cpu(),
         "head.bias": heads.bias[0].cpu(),
@@ -74,13 +75,3 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
         "history.projected": heads.projected[:, 0],
         "radius": torch.tensor(float("nan") if radius is None else radius, dtype=torch.float64),
     }
-
-
-def _what_max_norm_did(projected: Sequence[float], radius: float) -> str:
-    """One line on a constraint: whether it ever moved a row, and until when."""
-    moving = [epoch + 1 for epoch, share in enumerate(projected) if share > 0]
-    if not moving:
-        return f"MaxNorm never did anything: every row stayed inside the radius {radius:.4g}"
-    if moving[-1] < len(projected):
-        return f"MaxNorm (radius {radius:.4g}) moved no row after epoch {moving[-1]} of {len(projected)}"
-    return f"MaxNorm (radius {radius:.4g}) moved {100 * projected[-1]:.0f} % of the classes in the last epoch"

@@ -1,4 +1,4 @@
-"""Embeddings: one part of the images through the first stage's network, batch-norm in eval mode.
+"""Embeddings: one part of the images through a network (the first stage's, or a finetuned one), batch-norm in eval mode.
 
 Gives, for part p: `p.embeddings` float32 `(V, N, D)`, `p.labels` int64 `(N,)`; `class_counts` `(C,)`; `class_names`.
 Train: V augmented views. Val and test: view 0 plain, view 1 mirrored.
@@ -26,8 +26,10 @@ def run(config: EmbeddingsStageConfig, inputs: Mapping[str, Any], runtime: Runti
     """Run every view of every image through the network once."""
     device = prepare(runtime.device, runtime.threads)
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
-    network = empty_network(config.network, config.mean, config.std)
-    network.load_state_dict({n.removeprefix("network."): torch.from_numpy(v) for n, v in inputs["features"].items()})
+    network = empty_network(config.network, config.mean, config.std, config.stem, config.prelogit)
+    network.load_state_dict(
+        {n.removeprefix("network."): torch.from_numpy(v) for n, v in inputs.get("finetune", inputs.get("features", {})).items()}
+    )
     network.to(device).eval()
     dataset = inputs["dataset"]
     images = padded(torch.from_numpy(dataset[f"{config.part}.images"]).to(device), config.pad)
@@ -38,7 +40,7 @@ def run(config: EmbeddingsStageConfig, inputs: Mapping[str, Any], runtime: Runti
             for first in range(0, len(images), BATCH):
                 runtime.tick(view * len(images) + first, config.views * len(images))
                 index = torch.arange(first, min(first + BATCH, len(images)), device=device)
-                batch: Tensor = crop_and_flip(images, config.pad, index, draws)
+                batch: Tensor = crop_and_flip(images, config.pad, index, draws.top[index], draws.left[index], draws.flip[index])
                 if config.part != "train" and view == 1:
                     batch = batch.flip(3)
                 with autocast(device, config.precision):

@@ -2,6 +2,9 @@
 
 Gives: `network.*` (every weight and buffer), `head.weight` float32 `(C, D)`, `head.bias` `(C,)`; `history.loss`,
 `history.accuracy` float64 `(E,)`, `history.norms` float32 `(E, C)`, `history.lr` float64 `(E,)`.
+Under a constraint also `history.at_radius`, `history.projected` float64 `(E,)`, as `classifier` has them; with `select:
+best-test` `history.test_accuracy` float64 `(E,)` and `selected` int64 `()`, the epoch from 0; with `snapshot_every`
+`snapshots.steps` int64 `(S,)` and `snapshots.weight` float32 `(S, C, D)`.
 """
 
 from __future__ import annotations
@@ -12,18 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wbltr.constraints import Constraint, what_max_norm_did
 from wbltr.cores import these_cores
 from wbltr.data.augment import AugmentedImages
 from wbltr.distributed import Team, team
 from wbltr.errors import WbltrError
 from wbltr.functional.losses import class_balanced_weights, loss_of
+from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.machine import enough_memory, prepare
 from wbltr.models import Classifier, new_head, new_network, parameter_count
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
-from wbltr.training import Epochs, fit, usable
+from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
+from wbltr.watchers import BestEpoch, Snapshots, Watcher
 
 
 def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
@@ -64,7 +70,9 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     with us.connected(device), enough_memory("use a smaller features.batch_size or network"):
         us.begin(str(config.hashed()))
         torch.set_num_threads(us.agree(torch.get_num_threads()))
-        model, history = _train(config, inputs["dataset"], runtime, device, us, lrs, saved)
+        model, history, more = _train(config, inputs["dataset"], runtime, device, us, lrs, saved)
+    if config.max_norm is not None:
+        runtime.notice(what_max_norm_did(history.projected.tolist(), config.max_norm.radius))
     return {
         **_on_cpu({f"network.{name}": value for name, value in model.network.state_dict().items()}),
         **_on_cpu({"head.weight": model.weight, "head.bias": model.bias}),
@@ -72,6 +80,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
         "history.accuracy": history.accuracy,
         "history.norms": history.norms,
         "history.lr": torch.tensor(lrs, dtype=torch.float64),
+        **more,
     }
 
 
@@ -83,19 +92,32 @@ def _train(
     us: Team,
     lrs: Sequence[float],
     saved: tuple[int, Mapping[str, Any], Mapping[str, Any]] | None,
-) -> tuple[Classifier, Epochs]:
+) -> tuple[Classifier, Epochs, dict[str, Tensor]]:
+    """The model, its history, and what the config asks to keep beside them."""
     counts = torch.from_numpy(dataset["class_counts"])
     weights = class_balanced_weights(counts, config.beta).float().to(device)
+    labels = torch.from_numpy(dataset["train.labels"])
     images = AugmentedImages(
         torch.from_numpy(dataset["train.images"]).to(device),
-        torch.from_numpy(dataset["train.labels"]).to(device),
+        labels.to(device),
         config.augment,
         config.pad,
         lambda epoch: generator(config.seed, "epoch", epoch),
+        image_weights(labels, counts, config.sampling),
     )
-    network = new_network(config.network, config.mean, config.std, config.seed)
+    network = new_network(config.network, config.mean, config.std, config.seed, config.stem, config.prelogit)
     model = Classifier(network, *new_head(len(counts), network.embedding_size, config.seed)).to(device)
     parameters = parameter_count(model)
+    constraint = _constraint(config, model)
+    watchers: list[Watcher] = []
+    if config.select == "best-test":
+        test = [torch.from_numpy(dataset[name]).to(device) for name in ("test.images", "test.labels")]
+        best = BestEpoch(model, lambda: flip_averaged_accuracy(model, test[0], test[1], config.precision), config.epochs)
+        watchers.append(best)
+    if config.snapshot_every is not None:
+        steps = config.epochs * len(batches(len(images), config.batch_size, config.shards))
+        snapshots = Snapshots(model, config.snapshot_every, steps)
+        watchers.append(snapshots)
     history = fit(
         model,
         images,
@@ -111,8 +133,29 @@ def _train(
         checkpoint=lambda step, state, now: runtime.checkpoint(step, lambda: _on_cpu(state()), now=now),
         restored=(saved[0], {name: torch.from_numpy(value) for name, value in saved[1].items()}) if saved else None,
         team=us,
+        constraint=constraint,
+        watchers=watchers,
     )
-    return model, history
+    more: dict[str, Tensor] = {}
+    if constraint is not None:
+        more |= {"history.at_radius": history.at_radius, "history.projected": history.projected}
+    if config.select == "best-test":
+        best.settle()
+        more |= {"history.test_accuracy": best.accuracy, "selected": torch.tensor(best.epoch)}
+    if config.snapshot_every is not None:
+        more |= {"snapshots.steps": snapshots.steps, "snapshots.weight": snapshots.weights}
+    return model, history, more
+
+
+def _constraint(config: FeaturesConfig, model: Classifier) -> Constraint | None:
+    """What holds the classifier's rows, if anything does; a unit-norm head starts there (Fig. 2b)."""
+    if config.constraint == "unit-norm":
+        constraint = Constraint([model.weight], [1.0], sphere=True)
+        constraint.project()
+        constraint.moved.zero_()
+        return constraint
+    ball = config.max_norm
+    return Constraint([model.weight], [ball.radius], ball.per) if ball is not None else None
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,120 @@
+"""Finetune: a second stage that changes more than the head: the last layers, or batch-norm's statistics as released.
+
+Gives: `network.*`, `head.weight` float32 `(C, D)`, `head.bias` `(C,)`; `history.loss`, `history.accuracy` float64 `(E,)`,
+`history.norms` float32 `(E, C)`, `history.at_radius`, `history.projected` float64 `(E,)`, `radius` float64 `()` as
+`classifier` has them; with `select: best-test` `history.test_accuracy` float64 `(E,)` and `selected` int64 `()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wbltr.constraints import Constraint, what_max_norm_did
+from wbltr.data.augment import AugmentedImages
+from wbltr.functional.losses import class_balanced_weights, loss_of
+from wbltr.functional.projections import relative_radius, row_norms
+from wbltr.functional.sampling import image_weights
+from wbltr.functional.schedules import cosine
+from wbltr.machine import enough_memory, prepare
+from wbltr.models import Classifier, empty_network, new_head
+from wbltr.pipeline import Runtime
+from wbltr.randomness import generator
+from wbltr.stages import FinetuneStageConfig
+from wbltr.training import fit, flip_averaged_accuracy, usable
+from wbltr.watchers import BestEpoch
+
+
+def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
+    """Train the last layers again, on freshly augmented images; see the module's docstring for the tensors."""
+    saved = runtime.restore(usable)
+    device = prepare(runtime.device, runtime.threads or (saved[2].get("threads") if saved else None))
+    runtime.witness.update(device=str(device), threads=torch.get_num_threads())
+    second, dataset = config.classifier, {name: torch.from_numpy(array) for name, array in inputs["dataset"].items()}
+    weights = class_balanced_weights(dataset["class_counts"], second.beta).float().to(device)
+    images = AugmentedImages(
+        dataset["train.images"].to(device),
+        dataset["train.labels"].to(device),
+        config.augment,
+        config.pad,
+        lambda epoch: generator(second.seed, "second stage", epoch),
+        image_weights(dataset["train.labels"], dataset["class_counts"], second.sampling),
+    )
+    model, radius = _starting_model(config, inputs["features"], device)
+    constraint = _constraint(config, model, radius)
+    best = None
+    if second.select == "best-test":
+        test = [dataset[name].to(device) for name in ("test.images", "test.labels")]
+        best = BestEpoch(model, lambda: flip_averaged_accuracy(model, test[0], test[1], config.precision), second.epochs)
+    with enough_memory("use a smaller classifier.batch_size"):
+        history = fit(
+            model,
+            images,
+            lrs=cosine(second.lr, second.epochs, second.scheduler),
+            batch_size=second.batch_size,
+            momentum=second.momentum,
+            weight_decay=second.weight_decay,
+            loss=lambda logits, y: loss_of(second.loss, logits, y, weights),
+            precision=config.precision,
+            tick=runtime.tick,
+            report=lambda metrics: runtime.report({**metrics, "layers": second.layers}),
+            checkpoint=lambda step, state, now: runtime.checkpoint(step, lambda: _on_cpu(state()), now=now),
+            restored=(saved[0], {name: torch.from_numpy(value) for name, value in saved[1].items()}) if saved else None,
+            constraint=constraint,
+            watchers=[best] if best is not None else [],
+        )
+    if radius is not None:
+        runtime.notice(what_max_norm_did(history.projected.tolist(), radius))
+    more = {}
+    if best is not None:
+        best.settle()
+        more = {"history.test_accuracy": best.accuracy, "selected": torch.tensor(best.epoch)}
+    return {
+        **_on_cpu({f"network.{name}": value for name, value in model.network.state_dict().items()}),
+        **_on_cpu({"head.weight": model.weight, "head.bias": model.bias}),
+        "history.loss": history.loss,
+        "history.accuracy": history.accuracy,
+        "history.norms": history.norms,
+        "history.at_radius": history.at_radius,
+        "history.projected": history.projected,
+        "radius": torch.tensor(float("nan") if radius is None else radius, dtype=torch.float64),
+        **more,
+    }
+
+
+def _starting_model(
+    config: FinetuneStageConfig, features: Mapping[str, Any], device: torch.device
+) -> tuple[Classifier, float | None]:
+    """The first stage's network with the head to start from, and MaxNorm's radius."""
+    network = empty_network(config.network, config.mean, config.std, config.stem, config.prelogit)
+    prefix = "network."
+    network.load_state_dict({n.removeprefix(prefix): torch.from_numpy(v) for n, v in features.items() if n.startswith(prefix)})
+    weight, bias = (torch.from_numpy(features[f"head.{name}"]).clone() for name in ("weight", "bias"))
+    ball = config.classifier.max_norm
+    radius = None
+    if ball is not None:
+        radius = relative_radius(row_norms(weight), ball.radius) if ball.relative else ball.radius
+    if config.classifier.init == "fresh":
+        weight, bias = new_head(len(weight), weight.shape[1], config.classifier.seed)
+    model = Classifier(network, weight, bias).to(device)
+    model.finetune(config.classifier.layers, drift=config.classifier.mode == "exact")
+    return model, radius
+
+
+def _constraint(config: FinetuneStageConfig, model: Classifier, radius: float | None) -> Constraint | None:
+    """What holds the classifier's rows, if anything does."""
+    if config.classifier.constraint == "unit-norm":
+        sphere = Constraint([model.weight], [1.0], sphere=True)
+        sphere.project()
+        sphere.moved.zero_()
+        return sphere
+    if radius is None or config.classifier.max_norm is None:
+        return None
+    return Constraint([model.weight], [radius], config.classifier.max_norm.per)
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
