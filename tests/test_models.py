@@ -23,11 +23,14 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
         ("resnet34", 100, 21_328_292),  # the released code's 21.3 M
         ("resnet18", 100, 11_220_132),
         ("resnet50", 100, 23_705_252),
+        ("resnet50 imagenet", 1000, 25_557_032),  # torchvision's table of models
+        ("resnext50 imagenet", 1000, 25_028_904),
+        ("resnet152 imagenet", 1000, 60_192_808),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name: str, classes: int, expected: int) -> None:
     with torch.device("meta"):
-        network = Network(name, MEAN, STD)
+        network = Network(name.split()[0], MEAN, STD, "imagenet" if "imagenet" in name else "cifar")
     assert parameter_count(network) + classes * (network.embedding_size + 1) == expected
 
 
@@ -95,3 +98,25 @@ def test_a_torchvision_that_does_not_belong_to_torch_is_named_with_its_mend(tmp_
     assert "nms does not exist" in told
     assert "pip install" in told
     assert told.strip().endswith("3")
+
+
+def test_the_last_layers_are_counted_back_over_filters_and_leave_shortcuts_out() -> None:
+    with torch.device("meta"):
+        network = Network("resnet34", MEAN, STD)
+    names = {module: name for name, module in network.named_modules()}
+    assert [names[module] for module in network.last_layers(4)] == [
+        "backbone.layer4.2.conv2", "backbone.layer4.2.bn2", "backbone.layer4.2.conv1", "backbone.layer4.2.bn1",
+        "backbone.layer4.1.conv2", "backbone.layer4.1.bn2", "backbone.layer4.1.conv1", "backbone.layer4.1.bn1",
+    ]  # fmt: skip
+    every = [name for module in network.last_layers(100) if (name := names[module]).endswith(("conv1", "conv2"))]
+    assert len(every) == 33
+
+
+def test_a_prelogit_layer_is_linear_and_initialised_by_the_seed() -> None:
+    one, again = (new_network("small", (0.3,), (0.4,), 0, prelogit=2).eval() for _ in range(2))
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert one(images).shape == (5, 2)
+    assert torch.equal(one(images), again(images))
+    plain = new_network("small", (0.3,), (0.4,), 0).eval()
+    layer = one.backbone[1]  # type: ignore[index]
+    torch.testing.assert_close(one(images), plain(images) @ layer.weight.T + layer.bias)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wbltr.errors import WbltrError
 from wbltr.head_group import HeadGroup, Precision, Trial
-from wbltr.randomness import generator
+from wbltr.randomness import epoch_order, generator
 
 __all__ = ["Heads", "Precision", "Trial", "fit_heads"]
 Walk = Callable[[Tensor, Tensor, float], None]
@@ -47,6 +47,7 @@ def fit_heads(
     batch_size: int,
     momentum: float,
     seed: int,
+    weights: Tensor | None = None,
     precision: Precision = "fp32",
     tick: Callable[[int, int], None] = lambda _done, _total: None,
     report: Callable[[Mapping[str, float]], None] = lambda _: None,
@@ -68,6 +69,7 @@ def fit_heads(
         trials: T descriptions.
         schedule: one factor of each trial's learning rate per epoch.
         seed: of the batch order, which all heads share.
+        weights: `(N,)`, how likely each image is drawn, with replacement; None: each once an epoch.
         precision: of the two matrix products of a step; weights, losses and updates are float32 all the same.
         tick: called before each batch (20 times a second while threads are at work) with images done and images in all; may
             raise to stop.
@@ -102,7 +104,7 @@ def fit_heads(
     with _side_by_side(groups, min(len(groups), threads), note) as walk:
         for epoch, factor in enumerate(schedule):
             begun = epoch * images
-            order = torch.randperm(images, generator=generator(seed, "second stage", epoch)).to(device)
+            order = epoch_order(images, generator(seed, "second stage", epoch), weights).to(device)
             x[:, :-1] = embeddings[epoch % views][order]
             walk(x, labels[order], factor)
             losses.append((of_all([g.losses for g in groups]) / images).cpu().flatten())
@@ -129,12 +131,12 @@ def fit_heads(
                     "at_radius": float(at_radius[-1][0]),
                 }
             )
-    weights = torch.empty(len(trials), classes, dimensions, device=device)
+    all_weights = torch.empty(len(trials), classes, dimensions, device=device)
     all_biases = torch.empty(len(trials), classes, device=device)
     for share, group in zip(shares, groups, strict=True):
         columns = group.matrix.view(-1, len(share), classes)
-        weights[share], all_biases[share] = columns[:-1].permute(1, 2, 0), columns[-1]
-    return Heads(weights, all_biases, *(torch.stack(values) for values in (losses, norms, at_radius, projected)))
+        all_weights[share], all_biases[share] = columns[:-1].permute(1, 2, 0), columns[-1]
+    return Heads(all_weights, all_biases, *(torch.stack(values) for values in (losses, norms, at_radius, projected)))
 
 
 def _part(columns: Tensor, radii: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 
 from wbltr.constraints import what_max_norm_did
 from wbltr.functional.projections import relative_radius, row_norms
+from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.heads import Trial, fit_heads
 from wbltr.machine import enough_memory, prepare
@@ -45,6 +46,7 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
         unit_norm=config.constraint == "unit-norm",
     )
     embeddings = inputs["embeddings"]
+    labels, counts = (torch.from_numpy(embeddings[name]) for name in ("train.labels", "class_counts"))
 
     def report(metrics: Mapping[str, float]) -> None:
         runtime.report({name: value for name, value in metrics.items() if not math.isnan(value)})
@@ -52,8 +54,8 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
     with enough_memory("use fewer embeddings.views or --device cpu"):
         heads = fit_heads(
             torch.from_numpy(embeddings["train.embeddings"]).to(device),
-            torch.from_numpy(embeddings["train.labels"]).to(device),
-            torch.from_numpy(embeddings["class_counts"]),
+            labels.to(device),
+            counts,
             weight.to(device),
             bias.to(device),
             [trial],
@@ -61,6 +63,7 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
             batch_size=config.batch_size,
             momentum=config.momentum,
             seed=config.seed,
+            weights=image_weights(labels, counts, config.sampling),
             tick=runtime.tick,
             report=report,
         )
