@@ -45,6 +45,7 @@ class Maker:
         runtime: device, threads and where sources lie; the maker adds who is told.
         force: --force: compute again, each key once a command.
         force_inputs: likewise what a node stands on.
+        study: whether `latest` stays where it is.
         label: names it in every line where several work at once.
         forced, told: what was forced and what was told of, by any maker.
     """
@@ -56,6 +57,7 @@ class Maker:
     runtime: Runtime
     force: bool = False
     force_inputs: bool = False
+    study: bool = False
     label: str = ""
     forced: Once = field(default_factory=Once)
     told: Once = field(default_factory=Once)
@@ -123,7 +125,7 @@ class Maker:
             told = words(found.stage, found.record.get("metrics", {}))
             self.progress.made(found.stage, found.object_id, made.cached, made.seconds, made.resumed_from, told)
         # Where several work at once, `latest` follows when they are through, in the order of their seeds.
-        if not self.label:
+        if not self.label and not self.study:
             self.point_latest([made])
 
     def point_latest(self, finished: Sequence[Made]) -> None:

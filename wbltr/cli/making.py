@@ -29,12 +29,20 @@ TRAIN_FEATURES = Verb(
 )
 EMBED = Verb("embed", "latest/features", ("features", "finetune"), ("name", "embeddings"))
 TRAIN_CLASSIFIER = Verb("train-classifier", "latest/features", ("features",), AFTER_FEATURES)
+COMPARE = Verb("compare", "latest/features", ("features",), AFTER_FEATURES, seeded=("classifier",), study=True)
 EVAL = Verb("eval", "latest/head", CARRY_A_HEAD, ("name", "eval"))
 
 
 def run(request: Request) -> None:
     """The whole chain of a recipe and the rows of its table."""
     rows.run(Session(RUN, request))
+
+
+def compare(request: Request, heads: str | None, naive: str | None) -> None:
+    """Every row of the paper's Table 4 on one first stage."""
+    from wbltr.cli import compare as rows_side_by_side
+
+    rows_side_by_side.run(Session(COMPARE, request), heads, naive)
 
 
 def make_dataset(request: Request) -> None:

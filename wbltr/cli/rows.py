@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from wbltr.cli.session import Session
 from wbltr.cores import these_cores
 from wbltr.errors import Stopped, WbltrError
 from wbltr.pipeline import Artifact, Made, Node, artifact, make_many, planned
+from wbltr.recipe import Row
 from wbltr.report.results import SPLITS, eval_document, over_runs
 from wbltr.report.words import caption, label
 
@@ -26,26 +27,29 @@ class Rows:
 
     Attributes:
         documents: row → what `eval --json` says of it.
+        every: row → its eval artifact.
         last: the last row's eval artifact, with its tensors.
     """
 
     documents: Mapping[str, dict[str, Any]]
+    every: Mapping[Row, Made]
     last: Made
     tensors: Mapping[str, Any]
 
 
-def evaluations(maker: Maker) -> dict[str, Node]:
+def evaluations(maker: Maker) -> dict[Row, Node]:
     """Row → its evaluation."""
     return {row: maker.chain.measured(row) for row in maker.recipe.rows}
 
 
 def measured(maker: Maker) -> Rows:
     """Make every row in order."""
-    documents = {}
+    documents: dict[str, dict[str, Any]] = {}
+    every: dict[Row, Made] = {}
     for row, node in evaluations(maker).items():
         made, tensors = maker.load(node)
-        documents[row] = eval_document(tensors, made.artifact.config)
-    return Rows(documents, made, tensors)
+        documents[row], every[row] = eval_document(tensors, made.artifact.config), made
+    return Rows(documents, every, made, tensors)
 
 
 def run(session: Session) -> None:
@@ -75,6 +79,7 @@ def run(session: Session) -> None:
         for row, document in rows.documents.items()
     ]
     session.console.table(COLUMNS, lines, _caption(session, rows))
+    tell_what_never_moved(session, what_never_moved(session, {row: [made] for row, made in rows.every.items()}))
     _what_next(session)
 
 
@@ -106,6 +111,8 @@ def _run_seeds(session: Session) -> None:
         for row, spread in spreads.items()
     ]
     session.console.table(COLUMNS, lines, _caption(session, last, runs))
+    every = {row: [rows.every[row] for rows in runs.values()] for row in last.every}
+    tell_what_never_moved(session, what_never_moved(session, every))
     _what_next(session)
 
 
@@ -186,8 +193,8 @@ def _point_latest(maker: Maker, rows: Rows) -> None:
     maker.point_latest([Made(head, rows.last.cached, 0.0)])
 
 
-def _last(rows: Rows) -> str:
-    return list(rows.documents)[-1]
+def _last(rows: Rows) -> Row:
+    return list(rows.every)[-1]
 
 
 def _caption(session: Session, rows: Rows, runs: Mapping[int, Rows] | None = None) -> str:
@@ -195,6 +202,29 @@ def _caption(session: Session, rows: Rows, runs: Mapping[int, Rows] | None = Non
     seeds = {seed: one.documents[row]["accuracy"]["all"] for seed, one in (runs or {}).items()}
     head = label(row, session.recipe.classifier.loss)
     return caption(session.recipe, rows.last.artifact.config, rows.tensors, head, seeds)
+
+
+def what_never_moved(session: Session, rows: Mapping[Row, Sequence[Made]]) -> list[Row]:
+    """Rows whose MaxNorm never moved a row of the classifier in any run: what is called so in a table did nothing there.
+
+    Args:
+        rows: their eval artifacts.
+    """
+    still: list[Row] = []
+    for row, runs in rows.items():
+        heads = [session.head_of(made) for made in runs]
+        bound = [head for head in heads if head.config.get("classifier", head.config).get("max_norm")]
+        moved = [session.store.load(head.object_id, ("history.projected",))["history.projected"] for head in bound]
+        if moved and not any(bool((projected > 0).any()) for projected in moved):
+            still.append(row)
+    return still
+
+
+def tell_what_never_moved(session: Session, rows: Sequence[Row]) -> None:
+    """One line at the end of a command."""
+    if rows:
+        names = ", ".join(label(row, session.recipe.classifier.loss).removeprefix("+ ") for row in rows)
+        session.console.notice(f"MaxNorm never moved a row of the classifier in: {names}")
 
 
 def _what_next(session: Session) -> None:

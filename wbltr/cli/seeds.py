@@ -11,11 +11,11 @@ from wbltr.errors import WbltrError
 from wbltr.recipe import Recipe
 
 MOST_ON_A_GPU = 8  # runs at once
-SET_BY_SEEDS = ("features.seed", "classifier.seed")
+TRAINED = ("features", "classifier")  # sections with a seed of their own that --seed and --seeds set
 
 
-def seed_list(request: Request) -> tuple[int, ...]:
-    """The numbers of --seeds in the order given; empty without it.
+def seed_list(request: Request, sections: tuple[str, ...] = TRAINED) -> tuple[int, ...]:
+    """The numbers of --seeds in the order given; empty without it. `sections`: whose seed they are.
 
     Raises:
         WbltrError: `usage` for a list that is none, or when something else sets a seed too.
@@ -26,7 +26,7 @@ def seed_list(request: Request) -> tuple[int, ...]:
     if request.seed is not None:
         raise WbltrError(f"--seed {request.seed} and --seeds {text}: both say which", "give one of the two", "usage")
     for setting in request.set:
-        if setting.partition("=")[0].strip() in SET_BY_SEEDS:
+        if setting.partition("=")[0].strip() in [f"{section}.seed" for section in sections]:
             raise WbltrError(f"--set {setting}: --seeds sets it", "leave one of the two out", "usage")
     words = [word.strip() for word in text.split(",")]
     wrong = [word for word in words if not re.fullmatch(r"[0-9]{1,10}", word) or int(word) >= 2**31]
@@ -39,10 +39,9 @@ def seed_list(request: Request) -> tuple[int, ...]:
     return seeds
 
 
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe with another seed of both training stages. Its claim stays: it was measured over seeds."""
-    sections = {name: getattr(recipe, name).model_copy(update={"seed": seed}) for name in ("features", "classifier")}
-    return recipe.model_copy(update=sections)
+def with_seed(recipe: Recipe, seed: int, sections: tuple[str, ...] = TRAINED) -> Recipe:
+    """The recipe with another seed of its training stages. Its claim stays: it was measured over seeds."""
+    return recipe.model_copy(update={name: getattr(recipe, name).model_copy(update={"seed": seed}) for name in sections})
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Session:
                 "usage",
             )
         self.console = Console(json=request.json, quiet=request.quiet or not self.team.leads, no_color=request.no_color)
-        self.seeds = seed_list(request)
+        self.seeds = seed_list(request, verb.seeded)
         self._announced = False
         settings = [*overrides, *self._seeds(), *request.set]
         # A mistyped recipe makes no store, and a command that needs an earlier artifact does not either.
@@ -57,7 +57,7 @@ class Session:
             recipe = overlaid(recipe, line, given=request.recipe is not None)
         assert recipe is not None, "starting_artifact refuses a command with neither"
         if self.seeds:
-            recipe = with_seed(recipe, self.seeds[0])
+            recipe = with_seed(recipe, self.seeds[0], verb.seeded)
         runtime = Runtime(
             device=request.device,
             threads=request.threads,
@@ -68,7 +68,9 @@ class Session:
         if "features" not in line.known:
             recipe = settle_precision(self.store, settle_shards(recipe, self.team.size, runtime), runtime)
         whole = verb.name == "run"
-        self.maker = Maker(self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole)
+        self.maker = Maker(
+            self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole, study=verb.study
+        )
         self.recipe, self.chain = recipe, self.maker.chain
         for name in self.names():
             self._check_name(name)

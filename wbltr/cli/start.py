@@ -9,6 +9,7 @@ from typing import Any
 
 from wbltr.cli.console import Console, age
 from wbltr.cli.request import Request
+from wbltr.cli.seeds import TRAINED
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, artifact
 from wbltr.recipe import ClassifierConfig, Config, DatasetConfig, FeaturesConfig, Recipe
@@ -29,6 +30,8 @@ class Verb:
         accepts: stages that may be started from.
         reads: recipe sections that can still be overridden when it starts from an artifact.
         make_first: what to type when there is nothing to start from.
+        seeded: sections whose seed --seeds sets.
+        study: whether it looks at several things for one question; such a command moves no `latest`.
         shared: whether several processes may do its work together, as torchrun starts them.
     """
 
@@ -37,6 +40,8 @@ class Verb:
     accepts: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     make_first: str = "wbltr train-features --recipe digits-ir50"
+    seeded: tuple[str, ...] = TRAINED
+    study: bool = False
     shared: bool = False
 
 
