@@ -7,38 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_chain import RECIPE, RUNTIME, Tensors, as_arrays
 
 from wbltr.errors import Stopped
 from wbltr.pipeline import Runtime
-from wbltr.recipe import ClassifierConfig, MaxNormConfig, Recipe
-from wbltr.stages import NETWORK_FIELDS, FinetuneStageConfig, dataset, features, finetune
+from wbltr.recipe import ClassifierConfig, MaxNormConfig
+from wbltr.stages import NETWORK_FIELDS, FinetuneStageConfig, features, finetune
 
-RECIPE = Recipe.model_validate(
-    {
-        "dataset": {"source": "digits", "imbalance_factor": 50, "largest": 110},
-        "features": {
-            "network": "small", "epochs": 3, "batch_size": 32, "lr": 0.05, "precision": "fp32",
-            "augment": "crop", "pad": 1, "mean": [0.306], "std": [0.377],
-        },
-    }
-)  # fmt: skip
-RUNTIME = Runtime(threads=1, device="cpu")
-Tensors = Mapping[str, Any]
 FROZEN = ("network.backbone.layers.0.", "network.backbone.layers.1.")  # the first convolution and its batch-norm
-
-
-def as_arrays(tensors: Tensors) -> dict[str, np.ndarray[Any, Any]]:
-    return {name: np.asarray(value).copy() for name, value in tensors.items()}
-
-
-@pytest.fixture(scope="module")
-def images() -> Tensors:
-    return as_arrays(dataset.run(RECIPE.dataset, {}, RUNTIME))
-
-
-@pytest.fixture(scope="module")
-def first(images: Tensors) -> Tensors:
-    return as_arrays(features.run(RECIPE.features, {"dataset": images}, RUNTIME))
 
 
 def section(**values: Any) -> FinetuneStageConfig:

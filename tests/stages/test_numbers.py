@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_chain import RECIPE, RUNTIME, Tensors, as_arrays
 
 from wbltr.functional.adjustments import tau_normalize
 from wbltr.models import empty_network
-from wbltr.pipeline import Runtime
-from wbltr.recipe import ClassifierConfig, EvalConfig, MaxNormConfig, Recipe
-from wbltr.stages import EmbeddingsStageConfig, PosthocStageConfig, classifier, dataset, embeddings, features, posthoc
+from wbltr.recipe import ClassifierConfig, EvalConfig, MaxNormConfig
+from wbltr.stages import EmbeddingsStageConfig, PosthocStageConfig, classifier, embeddings, features, posthoc
 from wbltr.stages import eval as evaluation
-
-# Not a recipe of the package: those may be tuned, the numbers frozen here may not.
-RECIPE = Recipe.model_validate(
-    {
-        "dataset": {"source": "digits", "imbalance_factor": 50, "largest": 110},
-        "features": {
-            "network": "small", "epochs": 4, "batch_size": 32, "lr": 0.05, "precision": "fp32",
-            "augment": "crop", "pad": 1, "mean": [0.306], "std": [0.377],
-        },
-    }
-)  # fmt: skip
-RUNTIME = Runtime(threads=1, device="cpu")
-Tensors = Mapping[str, Any]
-
-
-def as_arrays(tensors: Tensors) -> dict[str, np.ndarray[Any, Any]]:
-    """What a stage would be handed after a trip through the store."""
-    return {name: np.asarray(value).copy() for name, value in tensors.items()}
-
-
-@pytest.fixture(scope="module")
-def images() -> Tensors:
-    return as_arrays(dataset.run(RECIPE.dataset, {}, RUNTIME))
-
-
-@pytest.fixture(scope="module")
-def first(images: Tensors) -> Tensors:
-    return as_arrays(features.run(RECIPE.features, {"dataset": images}, RUNTIME))
 
 
 def embed(part: Any, images: Tensors, first: Tensors, views: int = 2, augment: Any = "none") -> Tensors:
