@@ -15,6 +15,8 @@ TESTS = Path(__file__).resolve().parent
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
 
+from small_chain import RECIPE, RUNTIME, Tensors, as_arrays  # noqa: E402
+
 SHORT = ("--set", "features.epochs=3", "--set", "classifier.epochs=2", "--set", "embeddings.views=2", "--threads", "1")
 
 
@@ -78,3 +80,19 @@ def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wblt
     shutil.copytree(finished, target)
     monkeypatch.chdir(target)
     return wbltr
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensors:
+    """Digits cut to a long tail, as a stage is handed them."""
+    from wbltr.stages import dataset
+
+    return as_arrays(dataset.run(RECIPE.dataset, {}, RUNTIME))
+
+
+@pytest.fixture(scope="session")
+def first(images: Tensors) -> Tensors:
+    """A first stage on them."""
+    from wbltr.stages import features
+
+    return as_arrays(features.run(RECIPE.features, {"dataset": images}, RUNTIME))

@@ -101,9 +101,34 @@ def test_two_processes_give_the_losses_of_one_that_runs_the_halves_in_turn(tmp_p
     assert (again.returncode, again.stdout) == (0, two.stdout)
     assert "cached" in again.stderr
 
-    other = run(tmp_path / "two", *TORCHRUN, *WBLTR, "eval")
+    other = run(tmp_path / "two", *TORCHRUN, *WBLTR, "eval", "--json")
     assert other.returncode != 0
-    assert "eval does its work in one process" in other.stderr
+    assert "eval does its work in one process" in json.loads(other.stdout)["error"]["message"]
+
+
+def test_processes_that_wait_for_another_maker_of_the_same_answer_a_signal(tmp_path: Path) -> None:
+    long = (*COMMAND, *HALVES, "--set", "features.epochs=100000")
+    with started(tmp_path, *WBLTR, *long), started(tmp_path, *TORCHRUN, *WBLTR, *long) as torchrun:
+        said: list[str] = []
+        assert torchrun.stderr is not None
+        while "waiting for" not in "".join(said):
+            line = torchrun.stderr.readline()
+            assert line, said
+            said.append(line)
+        time.sleep(3)  # the other process, too, has come to where it waits
+        torchrun.send_signal(signal.SIGTERM)
+        torchrun.communicate(timeout=20)  # torchrun itself kills after 30 s those that do not answer
+    assert torchrun.returncode != 0
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "0", "WORLD_SIZE": "abc"}, {"RANK": "0", "WORLD_SIZE": "2"}])
+def test_an_environment_that_is_none_of_torchruns_is_a_usage_error(tmp_path: Path, variables: dict[str, str]) -> None:
+    said = subprocess.run(
+        [sys.executable, *WBLTR, *COMMAND],
+        env={**environment(tmp_path), **variables}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert said.returncode == 2, said.stderr
+    assert "torchrun" in said.stderr
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find the worker")

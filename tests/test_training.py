@@ -148,6 +148,14 @@ def test_a_stop_asked_for_before_a_step_is_saved_first() -> None:
     assert {"head.weight", "momentum.0", "sums"} <= seen[-1][2]
 
 
+def test_a_stop_asked_for_in_the_last_step_takes_nothing_away() -> None:
+    def tick(done: int, total: int) -> None:
+        if done == total:
+            raise Stopped("too late")
+
+    assert same(train(tick=tick), train())
+
+
 def test_what_another_version_kept_is_not_usable() -> None:
     kept: list[State] = []
     train(epochs=1, checkpoint=lambda step, state, now: kept.append(dict(state())))

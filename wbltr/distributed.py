@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,11 +45,16 @@ class Team:
         return self.rank == 0
 
     @contextmanager
-    def connected(self, device: torch.device | None = None) -> Iterator[None]:
+    def connected(self, device: torch.device | None = None, tick: Callable[[], None] = lambda: None) -> Iterator[None]:
         """The processes connected: gloo for tensors on the CPU, NCCL for those on a GPU.
 
+        Args:
+            device: what is trained on.
+            tick: called ten times a second while this process waits for the leader, which may itself wait for somebody who
+                is making the same; may raise to stop.
+
         Raises:
-            WbltrError: code "training" when a process was lost.
+            WbltrError: code "training" when a process was lost, "usage" when the environment does not say where the others are.
         """
         if self.size == 1:
             yield
@@ -61,8 +67,19 @@ class Team:
             store, rank, size = next(rendezvous("env://"))
             # After a restart nobody may find the addresses of those that are gone.
             store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
+            if self.leads:
+                store.set("leader", "here")
+            while not store.check(["leader"]):
+                tick()
+                time.sleep(0.1)
             dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=size)
             yield
+        except ValueError as error:
+            if "environment variable" not in str(error):
+                raise
+            raise WbltrError(
+                f"process {self.rank} of {self.size}: {error}", "start the processes by torchrun", "usage"
+            ) from None
         except RuntimeError as error:
             told = str(error)
             if not isinstance(error, dist.DistError) and not any(word in told for word in ("gloo", "NCCL", "Connection")):
@@ -158,16 +175,21 @@ ALONE = Team()
 
 
 def team() -> Team:
-    """The team that torchrun's environment describes; without one, this process alone."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or "RANK" not in os.environ:
+    """The team that torchrun's environment describes; without one, this process alone.
+
+    Raises:
+        WbltrError: code "usage" when a variable is not a number.
+    """
+    if "RANK" not in os.environ or (size := _variable("WORLD_SIZE", "1")) == 1:
         return ALONE
-    return Team(
-        rank=int(os.environ["RANK"]),
-        size=size,
-        place=int(os.environ.get("LOCAL_RANK", "0")),
-        beside=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-    )
+    return Team(_variable("RANK", "0"), size, _variable("LOCAL_RANK", "0"), _variable("LOCAL_WORLD_SIZE", "1"))
+
+
+def _variable(name: str, default: str) -> int:
+    text = os.environ.get(name, default)
+    if not text.isdecimal():
+        raise WbltrError(f"{name}={text}: expected a number, as torchrun sets it", f"or unset it: env -u {name}", "usage")
+    return int(text)
 
 
 def _word(text: str) -> Tensor:

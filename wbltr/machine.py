@@ -39,10 +39,15 @@ def prepare(device: str, threads: int | None, beside: int = 1, place: int = 0) -
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise WbltrError(f"--device {device}: {str(error).splitlines()[0]}", "try --device cpu", "usage") from None
+        raise WbltrError(f"--device {device}: {str(error).splitlines()[0]:.150}", "try --device cpu", "usage") from None
     if chosen.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; who wants less says bf16
     return chosen
+
+
+def import_the_rest() -> None:
+    """What torch imports at first use, now: two threads that come to it at once may see it half-made."""
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
 
 @contextmanager

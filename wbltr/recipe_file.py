@@ -214,6 +214,9 @@ def _problem(error: Any, where: Where) -> str:
     while path and path not in where and error["type"] != "missing":
         path = path[:-1]  # a union or a validator of a whole section adds parts that the file does not have
     lines = [where[path[:n]] for n in range(len(path), -1, -1) if path[:n] in where]
+    if error["type"] == "value_error":
+        # Fields that do not go together: what was typed on the command line is what made them so.
+        lines = [place for below, place in where.items() if below[: len(path)] == path and place.startswith("--set ")] + lines
     dotted = ".".join(path) or "recipe"
     match error["type"]:
         case "extra_forbidden":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -243,7 +243,7 @@ def fit(
         watchers: look at the model after each step and epoch, and keep what they will.
 
     Raises:
-        Stopped: what `tick` raised; with a team, a few steps later and on all of its processes.
+        Stopped: what `tick` raised before a step; with a team, a few steps later and on all of its processes.
         WbltrError: code "training" when the loss or a weight is no longer finite.
     """
     with own_stream(model.weight.device):
@@ -303,7 +303,9 @@ def fit(
                     checkpoint(int(done), state, now=stop_now)
                 if stop_now:
                     raise _stopped(step)
-        tick(len(lrs) * len(images), len(lrs) * len(images))
+        # Asked to stop in the last step: nothing is left to stop, and what is done is to be kept.
+        with suppress(Stopped):
+            tick(len(lrs) * len(images), len(lrs) * len(images))
         return history
 
 

@@ -170,6 +170,7 @@ def test_a_list_that_is_none_gets_one_clear_line_with_the_form(wbltr: Wbltr, tex
         (("--seed", "3"), "--seed 3"),
         (("--set", "features.seed=3"), "features.seed"),
         (("--set", "classifier.seed = 3"), "classifier.seed"),
+        (("--set", "features={seed: 3}"), "features"),
     ],
 )
 def test_two_sources_of_a_seed_are_refused(wbltr: Wbltr, more: tuple[str, ...], word: str) -> None:
@@ -197,8 +198,10 @@ def test_a_seed_that_fails_is_named_and_the_others_are_finished_and_kept(wbltr: 
     assert wbltr("make-dataset", "--recipe", "digits-ir50").code == 0
     in_the_way.parent.mkdir(exist_ok=True)
     in_the_way.write_text("a file where a folder must be")
-    said = wbltr(*RUN, "--seeds", "0,1,2")
+    said = wbltr(*RUN, "--seeds", "0,1,2", "--name", "kept")
     assert (said.code, said.out) == (6, "")
+    for seed, code in ((0, 0), (1, 3), (2, 0)):
+        assert wbltr("store", "show", f"kept/seed-{seed}").code == code
     errors = [line for line in said.err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert errors[0].startswith("error: seed 1: ")

@@ -38,6 +38,8 @@ from wbltr.stages import (
     Lineage,
     PosthocStageConfig,
     settle_precision,
+    settle_shards,
+    sharing_hint,
     source_roots,
 )
 from wbltr.store import Store, key_of
@@ -183,6 +185,29 @@ def test_naive_rows_differ_from_the_first_stage_in_its_weight_decay_alone() -> N
     assert naive.inputs["dataset"] is chain.dataset
     already = Chain(RECIPE.with_features(weight_decay=0.0))
     assert already.row("naive") is already.features
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "hint"),
+    [
+        (64, 2, "micro_batch=32"),
+        (64, 3, "micro_batch=22"),
+        (33, 2, "micro_batch=17"),
+        (9, 4, "batch_size=12"),
+        (2, 3, "batch_size=6"),
+    ],
+)
+def test_a_hint_on_sharing_a_batch_is_one_that_works(batch_size: int, processes: int, hint: str) -> None:
+    assert sharing_hint(batch_size, processes).startswith(f"--set features.{hint}")
+    size = int(hint.partition("=")[2])
+    changes = {"micro_batch": size} if "micro" in hint else {"batch_size": size, "micro_batch": size // processes}
+    section = FeaturesConfig.model_validate({"batch_size": batch_size, **changes})
+    assert section.shards % processes == 0
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_before_the_work() -> None:
+    with pytest.raises(WbltrError, match="3 processes cannot share a batch of 2"):
+        settle_shards(RECIPE.with_features(batch_size=2), 3, Runtime())
 
 
 def test_l2_is_the_same_request_whatever_tau_says() -> None:

@@ -384,3 +384,19 @@ def test_importing_the_store_imports_no_array_library(finish: Finish) -> None:
     loaded = finish("import sys, wbltr.store; print(*sys.modules)").split()
     assert "wbltr.store" in loaded
     assert not {"numpy", "torch", "safetensors", "filelock"} & set(loaded)
+
+
+def test_a_span_says_where_a_tensors_bytes_lie_in_a_sound_file(store: Store) -> None:
+    tensors = {"a": np.arange(7, dtype=np.uint8), "b": np.arange(5, dtype=np.float32)}
+    object_id = store.publish(tensors, HEADER)
+    for name, array in tensors.items():
+        path, begin = store.span(object_id, name)
+        assert path.read_bytes()[begin : begin + array.nbytes] == array.tobytes()
+    with pytest.raises(Corrupt, match="no tensor 'c'"):
+        store.span(object_id, "c")
+    assert store.has(object_id)
+    damage(store.path(object_id), store.path(object_id).read_bytes()[:-1] + b"x")
+    with pytest.raises(Corrupt, match="SHA-256"):
+        store.span(object_id, "a")
+    with pytest.raises(Vanished):
+        store.span(object_id, "a")

@@ -15,6 +15,7 @@ import typer
 
 from wbltr.cli.console import Console
 from wbltr.cli.request import Request
+from wbltr.distributed import team
 from wbltr.errors import Code, Stopped, WbltrError
 
 REQUESTED: list[int] = []  # signals received; a list, since a handler can only append
@@ -24,6 +25,7 @@ def answer(command: str, request: Request, work: Callable[[], None]) -> None:
     """Run a command's work; the one place where an exception becomes a line and an exit code."""
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
     try:
+        console.leads = team().leads
         work()
     except WbltrError as error:
         if request.debug:

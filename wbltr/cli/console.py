@@ -45,9 +45,11 @@ class Console:
         json: print one document instead of a result for people.
         quiet: nothing but the result, and errors.
         no_color: no colours, no moving parts; NO_COLOR and TERM=dumb do the same.
+        leads: of several processes of one command, only the one that leads prints results.
     """
 
-    def __init__(self, *, json: bool = False, quiet: bool = False, no_color: bool = False) -> None:
+    def __init__(self, *, json: bool = False, quiet: bool = False, no_color: bool = False, leads: bool = True) -> None:
+        self.leads = leads
         self.json = json
         self.quiet = quiet
         self.plain = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
@@ -85,16 +87,18 @@ class Console:
 
     def result(self, text: str) -> None:
         """The result: the only thing on stdout."""
-        print(text, flush=True)
+        if self.leads:
+            print(text, flush=True)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """One JSON document on stdout."""
-        print(json_module.dumps(document, ensure_ascii=False, allow_nan=False), flush=True)
+        if self.leads:
+            print(json_module.dumps(document, ensure_ascii=False, allow_nan=False), flush=True)
 
     def failure(self, command: str, error: WbltrError) -> None:
         """An error: one line or one line a problem, then what to do; a JSON document where asked."""
         self.end()
-        if self.json:
+        if self.json and self.leads:
             told = {"code": error.code, "message": error.message, "hint": error.hint}
             self.document({"schema": 1, "command": command, "error": told})
             return
@@ -142,7 +146,8 @@ class Console:
             console.print(table, end="")
             if caption:
                 console.print(Text("\n".join(harmless(line) for line in caption.splitlines())))
-        print(text.get(), end="", flush=True)
+        if self.leads:
+            print(text.get(), end="", flush=True)
 
     # Bars
 

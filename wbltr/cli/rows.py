@@ -91,7 +91,6 @@ def _run_seeds(session: Session) -> None:
         session.plan(shared | {seed: [*several] for seed, several in nodes.items()})
         return
     runs = _made_together(session, makers, [node for several in nodes.values() for node in several])
-    session.name_results([rows.last for rows in runs.values()])
     last = runs[session.seeds[-1]]
     spreads = over_runs([rows.documents for rows in runs.values()])
     if session.request.json:
@@ -138,6 +137,7 @@ def _made_together(session: Session, makers: Mapping[int, Maker], nodes: list[No
             # As if they had run one after another.
             session.maker.point_latest([made for maker in makers.values() for made in maker.made])
     rows = {seed: outcome for seed, outcome in outcomes.items() if isinstance(outcome, Rows)}
+    session.name_results([rows[seed].last if seed in rows else None for seed in session.seeds])
     if failures := {seed: outcome for seed, outcome in outcomes.items() if isinstance(outcome, Exception)}:
         raise _failure(failures, list(rows))
     _point_latest(session.maker, rows[session.seeds[-1]])
@@ -149,8 +149,9 @@ def _prepared(session: Session, nodes: list[Node]) -> Share:
     for node in nodes:
         for step, _ in planned(session.store, node):
             step.stage.function()
-    from wbltr.machine import prepare
+    from wbltr.machine import import_the_rest, prepare
 
+    import_the_rest()
     request = session.request
     device = prepare(request.device, 1)
     return share(len(session.seeds), device.type, request.threads, these_cores())

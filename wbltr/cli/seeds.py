@@ -26,7 +26,8 @@ def seed_list(request: Request, sections: tuple[str, ...] = TRAINED) -> tuple[in
     if request.seed is not None:
         raise WbltrError(f"--seed {request.seed} and --seeds {text}: both say which", "give one of the two", "usage")
     for setting in request.set:
-        if setting.partition("=")[0].strip() in [f"{section}.seed" for section in sections]:
+        name, _, value = (part.strip() for part in setting.partition("="))
+        if (name in sections and "seed" in value) or name in [f"{section}.seed" for section in sections]:
             raise WbltrError(f"--set {setting}: --seeds sets it", "leave one of the two out", "usage")
     words = [word.strip() for word in text.split(",")]
     wrong = [word for word in words if not re.fullmatch(r"[0-9]{1,10}", word) or int(word) >= 2**31]

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from wbltr.constraints import Constraint, what_max_norm_did
-from wbltr.cores import these_cores
+from wbltr.cores import free_cores, these_cores
 from wbltr.data.augment import AugmentedImages
+from wbltr.data.stream import StreamedImages, is_index, training_images
 from wbltr.distributed import Team, team
 from wbltr.errors import WbltrError
 from wbltr.functional.losses import class_balanced_weights, loss_of
@@ -28,6 +29,7 @@ from wbltr.models import Classifier, new_head, new_network, parameter_count
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
+from wbltr.stages import sharing_hint
 from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch, Snapshots, Watcher
 
@@ -41,7 +43,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     if config.shards % us.size:
         raise WbltrError(
             f"{us.size} processes cannot share {config.shards} parts of a batch: features.micro_batch is {config.micro_batch}",
-            f"--set features.micro_batch={max(2, config.batch_size // us.size)}",
+            sharing_hint(config.batch_size, us.size),
             "usage",
         )
     saved = runtime.restore(usable)
@@ -52,22 +54,9 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     runtime.witness.update(device=str(device), threads=torch.get_num_threads(), processes=us.size)
     if threads is None and device.type == "cpu" and (busy := str(these_cores())):
         runtime.notice(f"features: {busy}")
-    images = torch.from_numpy(inputs["dataset"]["train.images"])
-    if images.shape[1] != len(config.mean):
-        raise WbltrError(
-            f"features.mean has {len(config.mean)} channels, the images have {images.shape[1]}",
-            f"give one mean and std a channel: --set 'features.mean={[0.5] * images.shape[1]}' and features.std",
-            "recipe",
-        )
-    if len(images) < 2 * config.shards:
-        raise WbltrError(
-            f"features.micro_batch={config.micro_batch} cuts {len(images)} images into {config.shards} parts; "
-            "batch-norm needs two images in each",
-            f"--set features.micro_batch={min(config.batch_size, len(images))}",
-            "recipe",
-        )
+    _check_images(config, inputs["dataset"])
     lrs = cosine(config.lr, config.epochs, config.scheduler)
-    with us.connected(device), enough_memory("use a smaller features.batch_size or network"):
+    with us.connected(device, lambda: runtime.tick(-1, -1)), enough_memory("use a smaller features.batch_size or network"):
         us.begin(str(config.hashed()))
         torch.set_num_threads(us.agree(torch.get_num_threads()))
         model, history, more = _train(config, inputs["dataset"], runtime, device, us, lrs, saved)
@@ -97,14 +86,7 @@ def _train(
     counts = torch.from_numpy(dataset["class_counts"])
     weights = class_balanced_weights(counts, config.beta).float().to(device)
     labels = torch.from_numpy(dataset["train.labels"])
-    images = AugmentedImages(
-        torch.from_numpy(dataset["train.images"]).to(device),
-        labels.to(device),
-        config.augment,
-        config.pad,
-        lambda epoch: generator(config.seed, "epoch", epoch),
-        image_weights(labels, counts, config.sampling),
-    )
+    steps = batches(len(labels), config.batch_size, config.shards)
     network = new_network(config.network, config.mean, config.std, config.seed, config.stem, config.prelogit)
     model = Classifier(network, *new_head(len(counts), network.embedding_size, config.seed)).to(device)
     parameters = parameter_count(model)
@@ -115,27 +97,38 @@ def _train(
         best = BestEpoch(model, lambda: flip_averaged_accuracy(model, test[0], test[1], config.precision), config.epochs)
         watchers.append(best)
     if config.snapshot_every is not None:
-        steps = config.epochs * len(batches(len(images), config.batch_size, config.shards))
-        snapshots = Snapshots(model, config.snapshot_every, steps)
+        snapshots = Snapshots(model, config.snapshot_every, config.epochs * len(steps))
         watchers.append(snapshots)
-    history = fit(
-        model,
-        images,
-        lrs=lrs,
-        batch_size=config.batch_size,
-        shards=config.shards,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        loss=lambda logits, y: loss_of(config.loss, logits, y, weights),
-        precision=config.precision,
-        tick=runtime.tick,
-        report=lambda metrics: runtime.report({**metrics, "parameters": parameters}),
-        checkpoint=lambda step, state, now: runtime.checkpoint(step, lambda: _on_cpu(state()), now=now),
-        restored=(saved[0], {name: torch.from_numpy(value) for name, value in saved[1].items()}) if saved else None,
-        team=us,
-        constraint=constraint,
-        watchers=watchers,
-    )
+    with training_images(
+        dataset,
+        augment=config.augment,
+        pad=config.pad,
+        image_size=config.image_size,
+        device=device,
+        source=lambda epoch: generator(config.seed, "epoch", epoch),
+        weights=image_weights(labels, counts, config.sampling),
+        roots=runtime.roots,
+        workers=runtime.threads or free_cores(),
+        rows=max(steps),
+    ) as images:
+        history = fit(
+            model,
+            images,
+            lrs=lrs,
+            batch_size=config.batch_size,
+            shards=config.shards,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            loss=lambda logits, y: loss_of(config.loss, logits, y, weights),
+            precision=config.precision,
+            tick=runtime.tick,
+            report=lambda metrics: runtime.report({**metrics, **_loader(images), "parameters": parameters}),
+            checkpoint=lambda step, state, now: runtime.checkpoint(step, lambda: _on_cpu(state()), now=now),
+            restored=(saved[0], {name: torch.from_numpy(value) for name, value in saved[1].items()}) if saved else None,
+            team=us,
+            constraint=constraint,
+            watchers=watchers,
+        )
     more: dict[str, Tensor] = {}
     if constraint is not None:
         more |= {"history.at_radius": history.at_radius, "history.projected": history.projected}
@@ -145,6 +138,34 @@ def _train(
     if config.snapshot_every is not None:
         more |= {"snapshots.steps": snapshots.steps, "snapshots.weight": snapshots.weights}
     return model, history, more
+
+
+def _check_images(config: FeaturesConfig, dataset: Mapping[str, Any]) -> None:
+    """Refuse a config that these images do not fit."""
+    listed, images = is_index(dataset, "train"), len(dataset["train.labels"])
+    channels = 3 if listed else dataset["train.images"].shape[1]
+    if channels != len(config.mean):
+        raise WbltrError(
+            f"features.mean has {len(config.mean)} channels, the images have {channels}",
+            f"give one mean and std a channel: --set 'features.mean={[0.5] * channels}' and features.std",
+            "recipe",
+        )
+    if images < 2 * config.shards:
+        raise WbltrError(
+            f"features.micro_batch={config.micro_batch} cuts {images} images into {config.shards} parts; "
+            "batch-norm needs two images in each",
+            f"--set features.micro_batch={min(config.batch_size, images)}",
+            "recipe",
+        )
+    if listed and config.select == "best-test":
+        raise WbltrError(
+            "select: best-test is the released protocol's, which has no such dataset", "--set features.select=last", "recipe"
+        )
+
+
+def _loader(images: AugmentedImages | StreamedImages) -> dict[str, float]:
+    """The share of an epoch that was spent waiting for images, where they are decoded on the way."""
+    return {"loader": images.share} if isinstance(images, StreamedImages) else {}
 
 
 def _constraint(config: FeaturesConfig, model: Classifier) -> Constraint | None:
