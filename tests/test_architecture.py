@@ -29,7 +29,7 @@ MAY: dict[str, set[str]] = {
         "rich",
         "yaml",
     },
-    "report": {"functional", "errors", "matplotlib"},
+    "report": {"functional", "errors", "matplotlib", "yaml", "numpy"},
     "stages": {
         "randomness",
         "recipe",

@@ -56,15 +56,44 @@ def added_later(default: Any, **constraints: Any) -> Any:
 
 
 class DatasetConfig(Config):
-    """Which images, cut to which long tail (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019)."""
+    """Which images, cut to which long tail (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019), or long-tailed as they are."""
 
-    source: Literal["cifar100", "cifar10", "digits"]
-    imbalance_factor: Annotated[float, Field(ge=1, strict=True)] = 100  # images of the largest class / of the smallest
-    profile: Literal["exp", "step"] = "exp"
+    source: Literal["cifar100", "cifar10", "digits", "imagenet-lt", "inaturalist18", "places-lt"]
+    imbalance_factor: Annotated[float, Field(ge=1, strict=True)] | None = 100  # images of the largest class / of the smallest
+    profile: Literal["exp", "step", "natural"] = "exp"  # `natural`: as the source's lists say
     largest: Count | None = None  # images of the largest class; null: what every class of the source has
     order: Literal["file", "shuffled"] = "file"  # which images a class keeps: its first, or a seeded choice
-    val: Literal["unused", "holdout", "none"] = "unused"  # `unused`: images the long tail left out
+    val: Literal["unused", "holdout", "list", "none"] = "unused"  # `unused`: images the long tail left out
     seed: Seed = 0
+    on_bad_image: Literal["fail", "skip"] = added_later("fail")  # what becomes of listed images that cannot be decoded
+    # Keep a decoded copy of listed images, its shorter side brought down to so many pixels; null: decode the files each time.
+    copy_side: Annotated[int, Field(ge=8, le=1024, strict=True)] | None = added_later(None)
+
+    @property
+    def listed(self) -> bool:
+        """Whether lists name its images, which stay where they are."""
+        return self.source in ("imagenet-lt", "inaturalist18", "places-lt")
+
+    @model_validator(mode="after")
+    def _listed_sets_are_long_tailed_already(self) -> Self:
+        if self.listed != (self.profile == "natural"):
+            other = "natural, as its lists say" if self.listed else "exp or step"
+            raise ValueError(f"profile: {self.profile}: {self.source} has {other}")
+        if self.listed and (self.imbalance_factor is not None or self.largest is not None):
+            raise ValueError("profile: natural leaves nothing to cut; set imbalance_factor: null and leave largest out")
+        if not self.listed and self.imbalance_factor is None:
+            raise ValueError(f"{self.source} is cut to a long tail: give imbalance_factor")
+        return self
+
+    @model_validator(mode="after")
+    def _the_source_has_this_validation_part(self) -> Self:
+        if self.listed and self.val == "unused":
+            raise ValueError("val: unused: the long tail of a listed set left nothing out; use list, holdout or none")
+        if self.val == "list" and (not self.listed or self.source == "inaturalist18"):
+            raise ValueError(f"val: list: {self.source} has no list of validation images; use holdout or none")
+        if not self.listed and (self.on_bad_image != "fail" or self.copy_side is not None):
+            raise ValueError(f"on_bad_image, copy_side: {self.source} holds no image files")
+        return self
 
 
 class MaxNormConfig(Config):

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 import typer.core
 
-from wbltr.cli.options import EVERYWHERE, MAKING, REPEATING, STARTING, verb
+from wbltr.cli.options import EVERYWHERE, LISTED, MAKING, REPEATING, STARTING, verb
 from wbltr.cli.request import Request
 
-ORDER = ("run", "make-dataset", "train-features", "embed", "train-classifier", "posthoc", "eval", "recipe", "store", "status")
+ORDER = (
+    "run",
+    "compare",
+    "make-dataset",
+    "train-features",
+    "embed",
+    "train-classifier",
+    "posthoc",
+    "eval",
+    "report",
+    "plot",
+    "recipe",
+    "store",
+    "status",
+)
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -55,7 +70,7 @@ def _main(
     pass
 
 
-@verb(app, "run", REPEATING)
+@verb(app, "run", (*REPEATING, *LISTED))
 def run(request: Request) -> None:
     """Example:  wbltr run --recipe digits-ir50 --seeds 0,1,2
 
@@ -66,7 +81,26 @@ def run(request: Request) -> None:
     making.run(request)
 
 
-@verb(app, "make-dataset", tuple(option for option in MAKING if option != "seed"))
+@verb(app, "compare", ("start", *(option for option in REPEATING if option != "force")))
+def compare(
+    request: Request,
+    heads: Annotated[
+        str | None, typer.Option(help="Rows to compare; default: all of the paper's Table 4.", metavar="A,B,C")
+    ] = None,
+    naive: Annotated[
+        str | None, typer.Option(help="Features without weight decay, for the naive rows.", metavar="ID|REF")
+    ] = None,
+) -> None:
+    """Example:  wbltr compare --recipe digits-ir50
+
+    Every head of the paper's Table 4 on one first stage, with the paper's figure beside ours.
+    """
+    from wbltr.cli import making
+
+    making.compare(request, heads, naive)
+
+
+@verb(app, "make-dataset", (*(option for option in MAKING if option != "seed"), *LISTED))
 def make_dataset(request: Request) -> None:
     """Example:  wbltr make-dataset --recipe cifar100-ir100 --root ~/data
 
@@ -77,7 +111,7 @@ def make_dataset(request: Request) -> None:
     making.make_dataset(request)
 
 
-@verb(app, "train-features", STARTING)
+@verb(app, "train-features", (*STARTING, *LISTED))
 def train_features(request: Request) -> None:
     """Example:  wbltr train-features --recipe cifar100-ir100
 
@@ -152,6 +186,51 @@ def evaluate(
     from wbltr.cli import making
 
     making.evaluate(request, splits)
+
+
+@verb(app, "report", ("recipe", "set", "seeds", *EVERYWHERE))
+def report(
+    request: Request,
+    table: Annotated[str | None, typer.Option(help="Which of the paper's tables.", metavar="1|2|3|4")] = None,
+    kind: Annotated[str | None, typer.Option("--format", help="How it is written.", metavar="text|markdown|latex|csv")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it there: .md, .tex or .csv.", metavar="FILE")] = None,
+) -> None:
+    """Example:  wbltr report --table 4
+
+    One of the paper's tables, with our figures beside its own where they are finished. Makes nothing.
+    """
+    from wbltr.cli import reporting
+
+    reporting.report(request, table, kind, out)
+
+
+@verb(app, "plot", tuple(option for option in (*STARTING, *LISTED) if option not in ("name", "force")))
+def plot(
+    request: Request,
+    figure: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="accuracy, norms, norm-evolution, filters, weight-decay, frequencies, likelihood, weights-2d, max-norm.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to: .svg or .png; default: NAME.svg and NAME.png here.", metavar="FILE")
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option(help="weight-decay: the weight decays to train with.", metavar="0,1e-3,…")
+    ] = None,
+    radius: Annotated[
+        float | None, typer.Option(help="MaxNorm's radius; default: the median row norm of the first stage that it constrains.")
+    ] = None,
+) -> None:
+    """Example:  wbltr plot norms --recipe digits-ir50
+
+    One of the paper's figures, from artifacts; what is missing is made first.
+    """
+    from wbltr.cli import plots
+
+    plots.plot(request, figure, out, values, radius)
 
 
 @verb(recipes, "recipe list", EVERYWHERE)

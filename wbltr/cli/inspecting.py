@@ -7,6 +7,7 @@ from typing import Any
 from wbltr.cli.console import Console, age, number
 from wbltr.cli.request import Request
 from wbltr.errors import WbltrError
+from wbltr.recipe import Recipe
 
 
 def _console(request: Request) -> Console:
@@ -26,9 +27,7 @@ def recipe_list(request: Request) -> None:
     for recipe in found:
         claim = recipe.claim
         figure = f"{number(claim.all)} ({claim.row}, {claim.on})" if claim and claim.all is not None else "not yet measured"
-        rows.append(
-            (recipe.name, f"{recipe.dataset.source} IF {recipe.dataset.imbalance_factor:g}", recipe.features.network, figure)
-        )
+        rows.append((recipe.name, _images(recipe), recipe.features.network, figure))
     _console(request).table(("recipe", "images", "network", "measured"), rows)
 
 
@@ -143,3 +142,9 @@ def status(request: Request) -> None:
         _console(request).document({"schema": 1, "command": "status", "store": str(store.root), "latest": listed})
         return
     _console(request).table(("ref", "id", "recipe", ""), rows, f"store {store.root}")
+
+
+def _images(recipe: Recipe) -> str:
+    """A recipe's images in a word: `cifar100 IF 100`; a set that is long-tailed as it is has no factor."""
+    factor = recipe.dataset.imbalance_factor
+    return recipe.dataset.source if factor is None else f"{recipe.dataset.source} IF {factor:g}"

@@ -49,8 +49,10 @@ def make_dataset(request: Request) -> None:
     """Cut a known set to a long tail."""
     session = Session(MAKE_DATASET, request)
     made = session.deliver(session.chain.dataset, "wbltr train-features")
-    if made is not None and not made.artifact.record.get("metrics", {}).get("canonical", True):
-        session.console.notice("shuffled, or validation held out of the training part: not the benchmark's canonical set")
+    metrics = made.artifact.record.get("metrics", {}) if made is not None else {}
+    if made is not None and not metrics.get("canonical", True) and (made.cached or "departures" not in metrics):
+        why = "; ".join(metrics.get("departures", [])) or "shuffled, or validation held out of the training part"
+        session.console.notice(f"{why}: not the benchmark's canonical set")
 
 
 def train_features(request: Request) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import typer
@@ -16,11 +16,12 @@ EVERYWHERE = ("store", "json", "quiet", "debug", "no_color")
 MAKING = ("recipe", "set", "name", "root", "seed", "device", "threads", "force", "dry_run", *EVERYWHERE)
 REPEATING = tuple(name for option in MAKING for name in ((option, "seeds") if option == "seed" else (option,)))
 STARTING = ("start", *MAKING)
+LISTED = ("lists", "on_bad_image")  # of the commands that make a dataset, where its images lie in a folder
 
 
 def _parameter(name: str) -> inspect.Parameter:
     declared = next(f for f in fields(Request) if f.name == name)
-    default = [] if name == "set" else declared.default
+    default = [] if declared.default is MISSING else declared.default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_ANNOTATIONS[name])
 
 

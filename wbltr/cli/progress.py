@@ -92,6 +92,8 @@ class Progress:
             words.append(f"{100 * done / total:.0f} %")
         if "accuracy" in self._metrics:
             words.append(f"accuracy {100 * self._metrics['accuracy']:.1f}")
+        if "loader" in self._metrics:
+            words.append(f"loader {100 * self._metrics['loader']:.0f} %")
         if rate > 0:
             words.append(f"{rate:,.0f} images/s")
         return ", ".join(words)

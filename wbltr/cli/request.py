@@ -33,7 +33,21 @@ class Request:
     name: Annotated[str | None, typer.Option(help="Give the result this name.", metavar="REF")] = None
     root: Annotated[
         Path | None,
-        typer.Option(help="Where a known set lies (as torchvision keeps it), instead of a download.", metavar="DIR"),
+        typer.Option(
+            help="Where a known set lies (as torchvision keeps it), instead of a download; where a list's paths start from.",
+            metavar="DIR",
+        ),
+    ] = None
+    lists: Annotated[
+        list[Path],
+        typer.Option(
+            "--list",
+            help="Lists 'path label' of a large set: their folder, or each of them; else in --root.",
+            metavar="DIR|FILE",
+        ),
+    ] = field(default_factory=list)
+    on_bad_image: Annotated[
+        str | None, typer.Option(help="What becomes of listed images that cannot be decoded.", metavar="fail|skip")
     ] = None
     store: Annotated[Path | None, typer.Option(help="The store; else WBLTR_STORE, else the nearest .wbltr.", metavar="DIR")] = (
         None

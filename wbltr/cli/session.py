@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
-from wbltr.cli.answer import stoppable
+from wbltr.cli.answer import stop_requested, stoppable
 from wbltr.cli.console import Console
 from wbltr.cli.maker import Maker
+from wbltr.cli.progress import Progress
 from wbltr.cli.request import Request
 from wbltr.cli.seeds import seed_list, with_seed
 from wbltr.cli.start import Verb, described, overlaid, refuse_unread, starting_artifact
 from wbltr.distributed import Dismissed, team
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, assist, planned
+from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, revise_recipe
 from wbltr.report.words import head_words
 from wbltr.stages import Lineage, lineage, settle_precision, settle_shards, source_roots
@@ -33,6 +36,8 @@ class Session:
     """
 
     def __init__(self, verb: Verb, request: Request, overrides: tuple[str, ...] = ()) -> None:
+        if request.on_bad_image is not None:
+            request = replace(request, set=[f"dataset.on_bad_image={request.on_bad_image}", *request.set])
         self.verb = verb
         self.request = request
         self.team = team()
@@ -42,7 +47,8 @@ class Session:
                 "run it by itself; what torchrun can share is wbltr train-features",
                 "usage",
             )
-        self.console = Console(json=request.json, quiet=request.quiet or not self.team.leads, no_color=request.no_color)
+        leads = self.team.leads
+        self.console = Console(json=request.json, quiet=request.quiet or not leads, no_color=request.no_color, leads=leads)
         self.seeds = seed_list(request, verb.seeded)
         self._announced = False
         settings = [*overrides, *self._seeds(), *request.set]
@@ -65,8 +71,13 @@ class Session:
             downloads=None if request.root else self.store.root / "downloads",
             notice=self.console.notice,
         )
+        if "dataset" in line.known and request.lists:
+            hint = "to make another, name the recipe and leave --from out"
+            raise WbltrError(f"--list: {verb.name} starts from a dataset that is finished", hint, "usage")
+        if "dataset" not in line.known and (recipe.dataset.listed or request.lists):
+            line, runtime = self._look(recipe, line, runtime)
         if "features" not in line.known:
-            recipe = settle_precision(self.store, settle_shards(recipe, self.team.size, runtime), runtime)
+            recipe = settle_precision(self.store, settle_shards(recipe, self.team.size, runtime), runtime, line.source)
         whole = verb.name == "run"
         self.maker = Maker(
             self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole, study=verb.study
@@ -74,6 +85,26 @@ class Session:
         self.recipe, self.chain = recipe, self.maker.chain
         for name in self.names():
             self._check_name(name)
+
+    def _look(self, recipe: Recipe, line: Lineage, runtime: Runtime) -> tuple[Lineage, Runtime]:
+        """Where lists name the images, look at these: what they are is part of every key."""
+        from wbltr.stages._source import settle_source
+
+        progress = Progress(self.console)
+
+        def tick(done: int, total: int) -> None:
+            if (stop := stop_requested()) is not None:
+                raise stop
+            progress.advance(done, total)
+
+        progress.begin("images", cached=False)
+        try:
+            with stoppable():
+                looking = replace(runtime, tick=tick, notice=progress.notice)
+                source, listed = settle_source(self.store, recipe.dataset, self.request.lists, looking)
+        finally:
+            progress.end()
+        return replace(line, source=source), replace(runtime, listed=listed)
 
     def names(self) -> list[str]:
         """What --name calls the results: one name, or one a seed."""
@@ -166,10 +197,11 @@ class Session:
             return f"{self.head_name(earlier)}, {name}"
         return name
 
-    def name_results(self, results: Sequence[Made]) -> None:
-        """Give the results the names asked for with --name."""
+    def name_results(self, results: Sequence[Made | None]) -> None:
+        """Give the results the names asked for with --name; None for what failed."""
         for name, made in zip(self.names(), results, strict=False):
-            self.store.set_ref(name, made.artifact.object_id)
+            if made is not None:
+                self.store.set_ref(name, made.artifact.object_id)
 
     def deliver(self, node: Node | Artifact, next_step: str = "") -> Made | None:
         """Make a node and print the artifact's id, or its document; with --dry-run only the plan (then None)."""

@@ -49,7 +49,7 @@ class _Progress:
     listed: bool = False  # whether metrics.jsonl is this run's
 
 
-def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, _Progress]:
+def _bind(store: Store, key: str, asked: dict[str, Any], runtime: Runtime) -> tuple[Runtime, _Progress]:
     """The runtime with checkpoints, metrics and the last report bound to one key."""
     progress = _Progress()
     begun = time.monotonic()
@@ -88,10 +88,28 @@ def _bind(store: Store, key: str, runtime: Runtime) -> tuple[Runtime, _Progress]
         progress.listed = True
         return found
 
+    def keep(name: str, parts: Callable[[], Arrays]) -> str:
+        own = asked | {"stage": f"{asked['stage']}-part", "config": {**asked["config"], "part": name}}
+        part_key = key_of(own)
+        record = store.record(part_key)
+        if record is None or not answers(store, part_key, record):
+            object_id = store.publish(parts(), own)
+            record = store.write_record(part_key, {"schema": 1, "key": part_key, "object": object_id, **own}, force=True)
+        return str(record["object"])
+
     threads = runtime.threads
     if runtime.shared and (begun_with := store.load_checkpoint(key)) is not None:
         threads = begun_with[2].get("threads") or threads
-    bound = replace(runtime, threads=threads, report=report, checkpoint=checkpoint, restore=restore, witness={})
+    bound = replace(
+        runtime,
+        threads=threads,
+        report=report,
+        checkpoint=checkpoint,
+        restore=restore,
+        keep=keep,
+        span=store.span,
+        witness={},
+    )
     return bound, progress
 
 
@@ -140,7 +158,7 @@ def make(
             runtime.begin(stage.name, True)
             return Made(found, True, time.monotonic() - clock)
         runtime.begin(stage.name, False)
-        bound, progress = _bind(store, key, runtime)
+        bound, progress = _bind(store, key, asked, runtime)
         tensors = stage.function()(config, _handed(store, stage, config, inputs), bound)
         object_id = store.publish(tensors, asked)
         seconds = progress.seconds_before + time.monotonic() - clock
@@ -224,7 +242,8 @@ def assist(store: Store, node: Node, runtime: Runtime, recipe: Recipe | None = N
         for name, given in node.inputs.items()
     }
     config = node.settled(inputs)
-    node.stage.function()(config, _handed(store, node.stage, config, inputs), replace(runtime, report=lambda _: None))
+    beside = replace(runtime, report=lambda _: None, span=store.span)
+    node.stage.function()(config, _handed(store, node.stage, config, inputs), beside)
 
 
 def load_made(store: Store, made_again: Callable[[], Made]) -> tuple[Made, dict[str, Any]]:

@@ -90,12 +90,16 @@ class Runtime:
         device, threads: as on the command line.
         shared: whether `threads` is only a share of this machine, which gives way to what a resumed run began with.
         roots: folders that may hold a known set of images, in the order to look; `downloads` is the last.
+        listed: a set whose images lie in a folder, as `wbltr.data.imagefiles.look` found it; None for others.
         tick: `tick(done, total)`, called in every loop; raises when a stop was requested.
         report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
         notice: one line for the user.
         transfer: `transfer(received, total, bytes_per_second)`, progress of a download.
         checkpoint: `checkpoint(step, state)` after each step saves if it is time to; with `now=True`, as before a stop, always.
         restore: `restore(usable)` gives step, tensors and what else was kept, if `usable(tensors)`. `make` binds both to a key.
+        keep: `keep(name, make)` gives the id of a part of a large result, an object of its own; `make()` gives its tensors, and
+            is called only where no earlier run has kept the part of that name.
+        span: `span(object_id, tensor)` gives file and place of the bytes of such a part.
         witness: facts for the record; stages may add to it.
     """
 
@@ -104,6 +108,7 @@ class Runtime:
     shared: bool = False
     roots: tuple[Path, ...] = ()
     downloads: Path | None = None
+    listed: Any = None
     checkpoint_share: float = 0.01  # of the time, spent on checkpoints: cheap ones are frequent, large ones rare
     tick: Callable[[int, int], None] = _ignore
     report: Callable[[Metrics], None] = _ignore
@@ -112,6 +117,8 @@ class Runtime:
     begin: Callable[[str, bool], None] = _ignore  # stage name, whether it is cached
     checkpoint: Callable[..., None] = _ignore
     restore: Callable[..., tuple[int, dict[str, Any], Mapping[str, Any]] | None] = _ignore
+    keep: Callable[[str, Callable[[], Arrays]], str] = _ignore  # type: ignore[assignment]
+    span: Callable[[str, str], tuple[Path, int]] = _ignore  # type: ignore[assignment]
     witness: dict[str, Any] = field(default_factory=dict)
 
 

@@ -113,10 +113,12 @@ class Lineage:
     Attributes:
         known: by stage name, what the store has; the nearest of each stage, the artifact itself first.
         lost: by stage name, ids of inputs that the store no longer has.
+        source: digest of the images that the dataset is made of, where `_source` had to look at them for it.
     """
 
     known: Mapping[str, Artifact] = field(default_factory=dict)
     lost: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
 
 def lineage(store: Store, start: Artifact) -> Lineage:
@@ -166,7 +168,7 @@ class Chain:
     def dataset(self) -> Node | Artifact:
         """Images and labels."""
         section = self.recipe.dataset
-        source = {"source": CONTENT[section.source]}
+        source = {"source": self.line.source or CONTENT.get(section.source, "")}
         return self.line.known.get("dataset") or Node(DATASET, section, source, self.line.lost.get("dataset", ""))
 
     @cached_property
@@ -292,19 +294,44 @@ def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:
     """Give each of several processes its part of a batch, where the recipe does not say how a batch is cut."""
     if processes == 1 or recipe.features.micro_batch is not None:
         return recipe
-    size = max(2, -(-recipe.features.batch_size // processes))
+    batch = recipe.features.batch_size
+    size = _micro_batch(batch, processes)
+    if size is None:
+        raise WbltrError(
+            f"{processes} processes cannot share a batch of {batch} evenly, with two images or more for each",
+            sharing_hint(batch, processes),
+            "usage",
+        )
     runtime.notice(f"{processes} processes: features.micro_batch={size}, which is what batch-norm sees at once")
     return recipe.with_features(micro_batch=size)
 
 
-def settle_precision(store: Store, recipe: Recipe, runtime: Runtime) -> Recipe:
+def _micro_batch(batch_size: int, processes: int) -> int | None:
+    """The largest part of a batch of which there are as many as processes, or a multiple; none of a single image."""
+    for parts in range(processes, batch_size // 2 + 1, processes):
+        size = -(-batch_size // parts)
+        if -(-batch_size // size) == parts:
+            return size
+    return None
+
+
+def sharing_hint(batch_size: int, processes: int) -> str:
+    """What to set so that so many processes can share a batch."""
+    size = _micro_batch(batch_size, processes)
+    if size is not None:
+        return f"--set features.micro_batch={size}"
+    batch_size = max(2, -(-batch_size // processes)) * processes
+    return f"--set features.batch_size={batch_size}, which is another training; or start fewer processes"
+
+
+def settle_precision(store: Store, recipe: Recipe, runtime: Runtime, source: str = "") -> Recipe:
     """Replace `precision: auto` by what this machine does well, or by what the store has finished already."""
     if recipe.features.precision != "auto":
         return recipe
     best = available_precision()
     choices = [recipe.with_features(precision=p) for p in sorted(("bf16", "fp32"), key=lambda p: p != best)]
     section = recipe.dataset
-    dataset = look_up(store, DATASET, section, {"source": CONTENT[section.source]})
+    dataset = look_up(store, DATASET, section, {"source": source or CONTENT.get(section.source, "")})
     for choice in choices if dataset else []:
         if look_up(store, FEATURES, choice.features, {"dataset": dataset} if dataset else {}):
             if choice is not choices[0]:

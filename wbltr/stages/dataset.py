@@ -3,17 +3,25 @@
 Gives: `train.images` uint8 `(N, C, H, W)`, `train.labels` int64 `(N,)`, `train.index` int64 `(N,)` (place in the source's
 training set), likewise `val.` and `test.`; `class_counts` int64 `(C,)`; `class_names` uint8 (JSON text); `fingerprint`
 uint8 `(32,)` of the training part; `canonical` bool `()`: whether the training part is the benchmark's own.
+
+Of a set whose images are files, in place of `p.images` and `p.index` for each part p an index of them: `p.paths` uint8
+`(bytes,)`, `p.offsets` int64 `(N + 1,)`, `p.sizes` int64 `(N,)`, `p.digests` uint8 `(N, 32)`, `p.shapes` int32 `(N, 2)`, as
+`wbltr.data.index` has them; and `skipped` int64 `(3,)`: images of train, val and test that could not be decoded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wbltr.cores import free_cores
 from wbltr.data.archives import locate, not_found
 from wbltr.data.download import download
 from wbltr.data.known import CIFAR10, CIFAR100
@@ -23,9 +31,13 @@ from wbltr.functional.longtail import long_tail_counts
 from wbltr.pipeline import Runtime
 from wbltr.recipe import DatasetConfig
 
+if TYPE_CHECKING:
+    from wbltr.data.index import Index
+
 VALIDATION_PER_CLASS = 20  # `unused`: images taken of what the long tail left out
 HELD_OUT = 0.1  # `holdout`: share of a class's training images
 MOST_WITHOUT = 0.05  # `unused`: classes that may go without validation images
+SHOWN = 20  # images that cannot be decoded and are named
 
 Picks = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], bool]  # train index, validation index, nothing held out
 
@@ -72,8 +84,10 @@ def pick(labels: np.ndarray[Any, Any], classes: int, config: DatasetConfig, wher
     if config.order == "shuffled":
         of_class = [generator.permutation(index) for index in of_class]
     have = [len(index) for index in of_class]
-    largest = config.largest or min(have)
-    wanted = long_tail_counts(classes, largest, config.imbalance_factor, config.profile)
+    wanted: Sequence[int] = have
+    if config.profile != "natural" and config.imbalance_factor is not None:
+        largest = config.largest or min(have)
+        wanted = long_tail_counts(classes, largest, config.imbalance_factor, config.profile)
     for k, (found, asked) in enumerate(zip(have, wanted, strict=True)):
         if found < asked:
             raise WbltrError(
@@ -82,7 +96,7 @@ def pick(labels: np.ndarray[Any, Any], classes: int, config: DatasetConfig, wher
                 "recipe",
             )
     train = [index[:n] for index, n in zip(of_class, wanted, strict=True)]
-    if config.val == "none":
+    if config.val in ("none", "list"):
         return np.concatenate(train), np.empty(0, np.int64), True
     held: list[np.ndarray[Any, Any]]
     if config.val == "holdout":
@@ -113,6 +127,8 @@ def fingerprint(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> b
 
 def run(config: DatasetConfig, _: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Cut the long tail; see the module's docstring for the tensors."""
+    if config.listed:
+        return _indexed(config, runtime)
     source = read_source(config, runtime)
     classes = len(source.class_names)
     train, val, whole = pick(source.train_labels, classes, config, config.source)
@@ -120,21 +136,7 @@ def run(config: DatasetConfig, _: Mapping[str, Any], runtime: Runtime) -> dict[s
     images, labels = source.train_images[train], source.train_labels[train]
     counts = np.bincount(labels, minlength=classes).astype(np.int64)
     mark = fingerprint(images, labels)
-    missing = classes - len(np.unique(source.train_labels[val]))
-    runtime.report(
-        {
-            "source": config.source,
-            "classes": classes,
-            "train": len(train),
-            "val": len(val),
-            "test": len(source.test_labels),
-            "largest": int(counts.max()),
-            "smallest": int(counts.min()),
-            "canonical": canonical,
-            "classes_without_val": missing if len(val) else classes,
-            "fingerprint": mark.hex()[:12],
-        }
-    )
+    _tell(runtime, config, counts, mark, canonical, source.train_labels[val], len(source.test_labels), {})
     return {
         "train.images": images,
         "train.labels": labels,
@@ -145,7 +147,129 @@ def run(config: DatasetConfig, _: Mapping[str, Any], runtime: Runtime) -> dict[s
         "test.images": source.test_images,
         "test.labels": source.test_labels,
         "class_counts": counts,
-        "class_names": np.frombuffer(json.dumps(list(source.class_names), ensure_ascii=False).encode(), np.uint8),
+        "class_names": _as_json(source.class_names),
         "fingerprint": np.frombuffer(mark, np.uint8),
         "canonical": np.array(canonical),
     }
+
+
+def _as_json(names: Sequence[str]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(json.dumps(list(names), ensure_ascii=False).encode(), np.uint8)
+
+
+def _tell(
+    runtime: Runtime,
+    config: DatasetConfig,
+    counts: np.ndarray[Any, Any],
+    mark: bytes,
+    canonical: bool,
+    val_labels: np.ndarray[Any, Any],
+    test: int,
+    more: Mapping[str, Any],
+) -> None:
+    """Report what the dataset is."""
+    runtime.report(
+        {
+            "source": config.source,
+            "classes": len(counts),
+            "train": int(counts.sum()),
+            "val": len(val_labels),
+            "test": test,
+            "largest": int(counts.max()),
+            "smallest": int(counts.min()),
+            "canonical": canonical,
+            "classes_without_val": len(counts) - len(np.unique(val_labels)),
+            "fingerprint": mark.hex()[:12],
+            **more,
+        }
+    )
+
+
+def _indexed(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
+    """An index of the images that the lists name, every one of them decoded once."""
+    from wbltr.data.index import Index, examine
+
+    images = runtime.listed
+    if images is None:
+        raise WbltrError(f"{config.source}: nobody has looked at its lists", "name its images: --root DIR", "missing")
+    runtime.witness.update(location=str(images.root), lists=[str(path) for path in images.lists.values()])
+    total = sum(len(files.paths) for files in images.parts.values())
+    workers, before = runtime.threads or free_cores(), 0
+    shapes, sound, skipped, bad = {}, {}, np.zeros(3, np.int64), []
+    for part, files in images.parts.items():
+        shapes[part], found = examine(images, part, workers, partial(_advance, runtime, before, total))
+        before += len(files.paths)
+        sound[part] = np.setdiff1d(np.arange(len(files.paths)), [number for number, _ in found])
+        skipped[("train", "val", "test").index(part)] = len(found)
+        bad += [f"{images.root / files.paths[number]}: {why}" for number, why in found]
+    _judge(config, bad, runtime)
+    labels = {part: np.array(files.labels, np.int64)[sound[part]] for part, files in images.parts.items()}
+    classes = len(images.class_names)
+    for part in ("train", "test"):
+        if len(without := np.setdiff1d(np.arange(classes), labels[part])):
+            shown = ", ".join(images.class_names[label] for label in without[:SHOWN])
+            raise WbltrError(f"no {part} image can be decoded of {len(without)} classes: {shown}", "repair them", "integrity")
+    train, val, whole = pick(labels["train"], classes, config, config.source)
+    chosen = {"train": sound["train"][np.sort(train)], "val": sound["train"][np.sort(val)], "test": sound["test"]}
+    places = {"train": "train", "val": "train", "test": "test"}
+    if config.val == "list":
+        chosen["val"], places["val"] = sound["val"], "val"
+    parts = {part: Index.of(images.parts[places[part]], shapes[places[part]], chosen[part]) for part in chosen}
+    departures = [*images.departures]
+    departures += [f"{len(bad)} images cannot be decoded"] if bad else []
+    departures += [] if whole else ["validation images are held out of the training part"]
+    counts, mark = np.bincount(parts["train"].labels, minlength=classes), parts["train"].fingerprint()
+    if departures:
+        runtime.notice(f"not the benchmark's own set: {'; '.join(departures)}")
+    more = {"skipped": len(bad), "departures": departures}
+    _tell(runtime, config, counts, mark, not departures, parts["val"].labels, len(parts["test"]), more)
+    tensors = {name: tensor for part, index in parts.items() for name, tensor in index.tensors(part).items()}
+    if config.copy_side is not None:
+        for part, index in parts.items():
+            tensors |= _copied(part, index, images.root, config.copy_side, workers, runtime)
+    return {
+        **tensors,
+        "class_counts": counts.astype(np.int64),
+        "class_names": _as_json(images.class_names),
+        "fingerprint": np.frombuffer(mark, np.uint8),
+        "canonical": np.array(not departures),
+        "skipped": skipped,
+    }
+
+
+def _copied(part: str, index: Index, root: Path, side: int, workers: int, runtime: Runtime) -> dict[str, Any]:
+    """Where a part's decoded copy lies: each shard is an object of its own, made one after the other and kept as it is done."""
+    from wbltr.data.copies import copied_shapes, pack, shard_bounds
+    from wbltr.data.stream import ImageFiles
+
+    shapes = copied_shapes(index.shapes, side)
+    bounds = shard_bounds(shapes)
+    files = ImageFiles(index, [root], side, workers)
+
+    def decoded(first: int, end: int) -> Iterator[Any]:
+        for number, pixels in enumerate(files.in_order(files.pixels, iter(range(first, end)), 0), first):
+            runtime.tick(number, len(index))
+            yield pixels
+
+    def shard(first: int, end: int) -> dict[str, Any]:
+        return {"pixels": pack(decoded(first, end), shapes[first:end])}
+
+    pairs = list(pairwise(bounds.tolist()))
+    kept = [runtime.keep(f"{part}-{first}-{end}", partial(shard, first, end)) for first, end in pairs]
+    digests = np.frombuffer(bytes.fromhex("".join(kept)), np.uint8).reshape(-1, 32)
+    return {f"{part}.shards": digests, f"{part}.bounds": bounds, f"{part}.shapes": shapes}
+
+
+def _advance(runtime: Runtime, before: int, total: int, done: int) -> None:
+    runtime.tick(before + done, total)
+
+
+def _judge(config: DatasetConfig, bad: Sequence[str], runtime: Runtime) -> None:
+    """Refuse images that cannot be decoded, or say that they are skipped."""
+    if not bad:
+        return
+    shown = [*bad[:SHOWN], *([f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else [])]
+    if config.on_bad_image == "fail":
+        raise WbltrError("\n".join(shown), "repair them, or leave them out: --on-bad-image skip", "integrity")
+    for line in (f"skipping {len(bad):,} images that cannot be decoded", *shown):
+        runtime.notice(line)

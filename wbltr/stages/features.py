@@ -108,6 +108,7 @@ def _train(
         source=lambda epoch: generator(config.seed, "epoch", epoch),
         weights=image_weights(labels, counts, config.sampling),
         roots=runtime.roots,
+        span=runtime.span,
         workers=runtime.threads or free_cores(),
         rows=max(steps),
     ) as images:

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from wbltr.constraints import Constraint, what_max_norm_did
-from wbltr.data.augment import AugmentedImages
+from wbltr.cores import free_cores
+from wbltr.data.stream import is_index, training_images
+from wbltr.errors import WbltrError
 from wbltr.functional.losses import class_balanced_weights, loss_of
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.sampling import image_weights
@@ -24,7 +26,7 @@ from wbltr.models import Classifier, empty_network, new_head
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.stages import FinetuneStageConfig
-from wbltr.training import fit, flip_averaged_accuracy, usable
+from wbltr.training import batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch
 
 
@@ -35,21 +37,30 @@ def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
     second, dataset = config.classifier, {name: torch.from_numpy(array) for name, array in inputs["dataset"].items()}
     weights = class_balanced_weights(dataset["class_counts"], second.beta).float().to(device)
-    images = AugmentedImages(
-        dataset["train.images"].to(device),
-        dataset["train.labels"].to(device),
-        config.augment,
-        config.pad,
-        lambda epoch: generator(second.seed, "second stage", epoch),
-        image_weights(dataset["train.labels"], dataset["class_counts"], second.sampling),
-    )
+    labels = dataset["train.labels"]
     model, radius = _starting_model(config, inputs["features"], device)
     constraint = _constraint(config, model, radius)
     best = None
     if second.select == "best-test":
+        if is_index(dataset, "test"):
+            words = "select: best-test is the released protocol's, which has no such dataset"
+            raise WbltrError(words, "--set classifier.select=last", "recipe")
         test = [dataset[name].to(device) for name in ("test.images", "test.labels")]
         best = BestEpoch(model, lambda: flip_averaged_accuracy(model, test[0], test[1], config.precision), second.epochs)
-    with enough_memory("use a smaller classifier.batch_size"):
+    images_of_an_epoch = training_images(
+        inputs["dataset"],
+        augment=config.augment,
+        pad=config.pad,
+        image_size=config.image_size,
+        device=device,
+        source=lambda epoch: generator(second.seed, "second stage", epoch),
+        weights=image_weights(labels, dataset["class_counts"], second.sampling),
+        roots=runtime.roots,
+        span=runtime.span,
+        workers=runtime.threads or free_cores(),
+        rows=max(batches(len(labels), second.batch_size)),
+    )
+    with enough_memory("use a smaller classifier.batch_size"), images_of_an_epoch as images:
         history = fit(
             model,
             images,

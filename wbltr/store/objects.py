@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wbltr.errors import WbltrError
 from wbltr.store.files import Files, disk_errors, file_digest
 from wbltr.store.keys import DIGEST, canonical_json, checked_digest, checked_header, key_of
-from wbltr.store.tensors import Malformed, decode, decode_mapped, encode, metadata_of, read_header
+from wbltr.store.tensors import Malformed, begin_of, decode, decode_mapped, encode, metadata_of, read_header
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -163,6 +163,23 @@ class Objects(Files):
             except Malformed as error:
                 self.quarantine(path, seen)
                 raise Corrupt(object_id, str(error)) from error
+
+    def span(self, object_id: str, name: str) -> tuple[Path, int]:
+        """Where a tensor's bytes lie: the object's file, whose SHA-256 is checked now, and the place in it.
+
+        For what is larger than the memory that it should take: the file is read piece by piece later on.
+
+        Raises:
+            Corrupt, Vanished: as `load`; Corrupt also where it has no such tensor.
+        """
+        path = self.path(object_id)
+        if not self.verify(object_id):
+            raise Corrupt(object_id, "its SHA-256 is another")
+        try:
+            with self._reading(object_id):
+                return path, begin_of(read_header(path), name)
+        except Malformed as error:
+            raise Corrupt(object_id, str(error)) from error
 
     def verify(self, object_id: str) -> bool:
         """Whether the file fits its name; when it does not, it is moved to `corrupt/`.

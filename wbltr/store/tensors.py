@@ -106,6 +106,19 @@ def read_header(path: Path) -> bytes:
         return length + file.read(min(int.from_bytes(length, "little"), LARGEST_HEADER))
 
 
+def begin_of(header: bytes, name: str) -> int:
+    """Where in a file the bytes of a tensor begin, by what `read_header` gave.
+
+    Raises:
+        Malformed: it has no such tensor.
+    """
+    entry: Any = _json_object(header[8:], "the header").get(name)
+    try:
+        return len(header) + int(entry["data_offsets"][0])
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise Malformed(f"no tensor '{name}'") from error
+
+
 def _json_object(text: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
