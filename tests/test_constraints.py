@@ -16,6 +16,7 @@ def weights() -> list[Tensor]:
 def test_each_weight_is_held_to_its_own_ball_filter_by_filter() -> None:
     linear, convolution = weights()
     expected = max_norm(linear, 2.0), max_norm(convolution.flatten(1), 0.5).view_as(convolution)
+    convolution = convolution.to(memory_format=torch.channels_last)
     Constraint([linear, convolution], [2.0, 0.5]).after_step()
     torch.testing.assert_close(linear, expected[0])
     torch.testing.assert_close(convolution, expected[1])

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wbltr.functional.projections import max_norm_scale, row_norms
+from wbltr.functional.projections import max_norm_scale
 
 ON_THE_RADIUS = 1 - 1e-4  # of the radius: a projected row may round to the inside
 BEYOND = 1 + 1e-6  # a row on the radius may round to the outside without having moved
@@ -33,7 +33,7 @@ class Constraint:
     def __init__(
         self, weights: Sequence[Tensor], radii: Sequence[float], per: Literal["step", "epoch"] = "step", sphere: bool = False
     ) -> None:
-        self.weights = [weight.detach().flatten(1) for weight in weights]
+        self.weights = [weight.detach() for weight in weights]
         self.radii, self.per, self.sphere = tuple(radii), per, sphere
         self.moved = torch.zeros(sum(map(len, self.weights)), dtype=torch.bool, device=self.weights[0].device)
 
@@ -45,8 +45,8 @@ class Constraint:
         """Bring every row to its place now."""
         moved = []
         for weight, radius in zip(self.weights, self.radii, strict=True):
-            scale = max_norm_scale(row_norms(weight), radius, math.inf if self.sphere else 1.0)
-            weight.mul_(scale.unsqueeze(1))
+            scale = max_norm_scale(_norms(weight), radius, math.inf if self.sphere else 1.0)
+            weight.mul_(scale.view(-1, *[1] * (weight.dim() - 1)))
             moved.append((scale < 1 / BEYOND) | ((scale > BEYOND) & (scale < math.inf)))
         self.moved |= torch.cat(moved)
 
@@ -59,10 +59,16 @@ class Constraint:
         """Project where it holds at each epoch's end; the share of rows on the radius, and of those moved in the epoch."""
         if self.per == "epoch":
             self.project()
-        on = [row_norms(w) >= radius * ON_THE_RADIUS for w, radius in zip(self.weights, self.radii, strict=True)]
+        on = [_norms(w) >= radius * ON_THE_RADIUS for w, radius in zip(self.weights, self.radii, strict=True)]
         shares = float(torch.cat(on).double().mean()), float(self.moved.double().mean())
         self.moved.zero_()
         return shares
+
+
+def _norms(weight: Tensor) -> Tensor:
+    """`(rows, …)` → `(rows,)`; not flattened first, which would copy a convolution that lies channels last."""
+    norms: Tensor = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())))
+    return norms
 
 
 def what_max_norm_did(projected: Sequence[float], radius: float) -> str:

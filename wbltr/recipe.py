@@ -102,6 +102,7 @@ class MaxNormConfig(Config):
     radius: NonNegative = 0.1
     relative: StrictBool = True  # radius = min + radius · (max − min) of the first stage's row norms
     per: Literal["step", "epoch"] = "step"  # when to project; the released code projects once per epoch
+    on: Literal["classifier", "trained"] = added_later("classifier")  # its rows; or the filters of every trained layer, too
 
     @model_validator(mode="after")
     def _an_absolute_radius_is_positive(self) -> Self:
@@ -145,6 +146,10 @@ class FeaturesConfig(Config):
     def _constraints_agree(self) -> Self:
         if self.max_norm is not None and self.max_norm.relative:
             raise ValueError("max_norm: there is no earlier head to be relative to; give radius and relative: false")
+        if self.max_norm is not None and self.max_norm.on == "trained":
+            raise ValueError(
+                "max_norm.on: trained needs a radius for each layer, which only a second stage can take from the first"
+            )
         if self.constraint == "unit-norm" and self.max_norm is not None:
             raise ValueError("unit-norm and max_norm both set the rows' norms; choose one")
         return self
@@ -206,6 +211,14 @@ class ClassifierConfig(Config):
     def through_network(self) -> bool:
         """Whether it changes more than a head on cached embeddings."""
         return self.mode == "exact" or self.layers > 1
+
+    @model_validator(mode="after")
+    def _filters_are_held_where_they_are_trained(self) -> Self:
+        if self.max_norm is not None and self.max_norm.on == "trained" and self.layers == 1:
+            raise ValueError(
+                "max_norm.on: trained holds the filters of trained layers, but layers: 1 trains the classifier alone"
+            )
+        return self
 
     @model_validator(mode="after")
     def _best_on_test_needs_the_network(self) -> Self:

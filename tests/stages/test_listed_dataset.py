@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from made_images import LISTS, write_set
 from pydantic import ValidationError
 
@@ -16,8 +17,10 @@ from wbltr.data.imagefiles import look
 from wbltr.data.index import Index
 from wbltr.data.listed import LISTED
 from wbltr.errors import Stopped, WbltrError
+from wbltr.models import new_network
 from wbltr.pipeline import Runtime
 from wbltr.recipe import DatasetConfig
+from wbltr.stages import EmbeddingsStageConfig, embeddings
 from wbltr.stages.dataset import run
 
 
@@ -153,3 +156,23 @@ def test_a_set_whose_lists_nobody_looked_at_is_missing() -> None:
 def test_fields_that_do_not_go_together_are_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         config(**{"source": "imagenet-lt", **values})  # type: ignore[arg-type]
+
+
+def test_large_embeddings_are_written_to_the_disk_and_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, _, _ = made(write_set(tmp_path / "images"), config())
+    section = EmbeddingsStageConfig(
+        part="train", network="small", mean=(0.5,) * 3, std=(0.5,) * 3, precision="fp32", augment="resized-crop-flip", pad=0,
+        views=2, seed=0, image_size=16,
+    )  # fmt: skip
+    network = {f"network.{n}": v.numpy() for n, v in new_network("small", section.mean, section.std, 0).state_dict().items()}
+    inputs = {"dataset": tensors, "features": network}
+    runtime = Runtime(threads=1, roots=(tmp_path / "images",), scratch=tmp_path)
+    held = embeddings.run(section, inputs, runtime)
+    monkeypatch.setattr(embeddings, "MAP_ABOVE", 0)
+    mapped = embeddings.run(section, inputs, runtime)
+    assert torch.equal(held["train.embeddings"], mapped["train.embeddings"])
+    assert not torch.equal(held["train.embeddings"][0], held["train.embeddings"][1]), "two views"
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    test = embeddings.run(section.model_copy(update={"part": "test"}), inputs, runtime)["test.embeddings"]
+    assert test.shape == (2, 8, 64)
+    assert not torch.equal(test[0], test[1]), "view 1 is mirrored"

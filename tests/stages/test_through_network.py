@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from small_chain import RECIPE, RUNTIME, Tensors, as_arrays
 
 from wbltr.errors import Stopped
 from wbltr.pipeline import Runtime
-from wbltr.recipe import ClassifierConfig, MaxNormConfig
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig
 from wbltr.stages import NETWORK_FIELDS, FinetuneStageConfig, features, finetune
 
 FROZEN = ("network.backbone.layers.0.", "network.backbone.layers.1.")  # the first convolution and its batch-norm
@@ -62,6 +62,27 @@ def test_max_norm_is_relative_to_the_first_stages_head_and_told_per_epoch(images
     assert np.linalg.norm(made["head.weight"], axis=1).max() <= float(made["radius"]) * (1 + 1e-5)
     assert made["history.at_radius"][0] > 0
     assert made["history.projected"][0] > 0
+
+
+def test_max_norm_on_trained_layers_holds_their_filters_each_layer_by_its_own_radius(images: Tensors, first: Tensors) -> None:
+    made = tuned(images, first, layers=2, max_norm=MaxNormConfig(radius=0.2, on="trained").model_dump())
+    for name in ("head.weight", "network.backbone.layers.6.weight"):
+        before, after = (np.linalg.norm(t[name].reshape(len(t[name]), -1), axis=1) for t in (first, made))
+        radius = before.min() + 0.2 * (before.max() - before.min())
+        assert before.max() > radius
+        assert after.max() <= radius * (1 + 1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (lambda: ClassifierConfig(max_norm=MaxNormConfig(on="trained")), "trains the classifier alone"),
+        (lambda: FeaturesConfig(max_norm=MaxNormConfig(relative=False, on="trained")), "a radius for each layer"),
+    ],
+)
+def test_filters_are_held_only_where_there_is_a_radius_for_them(config: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        config()
 
 
 def test_unit_norm_rows_are_of_unit_norm_in_every_epoch(images: Tensors, first: Tensors) -> None:

@@ -5,6 +5,7 @@ import os
 import random
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -387,7 +388,7 @@ def test_importing_the_store_imports_no_array_library(finish: Finish) -> None:
 
 
 def test_a_span_says_where_a_tensors_bytes_lie_in_a_sound_file(store: Store) -> None:
-    tensors = {"a": np.arange(7, dtype=np.uint8), "b": np.arange(5, dtype=np.float32)}
+    tensors: dict[str, np.ndarray[Any, Any]] = {"a": np.arange(7, dtype=np.uint8), "b": np.arange(5, dtype=np.float32)}
     object_id = store.publish(tensors, HEADER)
     for name, array in tensors.items():
         path, begin = store.span(object_id, name)
@@ -400,3 +401,39 @@ def test_a_span_says_where_a_tensors_bytes_lie_in_a_sound_file(store: Store) -> 
         store.span(object_id, "a")
     with pytest.raises(Vanished):
         store.span(object_id, "a")
+
+
+def test_large_tensors_are_written_without_a_copy_in_memory_and_give_the_same_object(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = store.publish(arrays(), HEADER)
+    monkeypatch.setattr(objects, "WRITE_ABOVE", 0)
+    other = Store.open(tmp_path / "other")
+    assert other.publish(arrays(), HEADER) == small
+    assert other.path(small).read_bytes() == store.path(small).read_bytes()
+    assert stat.S_IMODE(other.path(small).stat().st_mode) == 0o444
+    assert other.publish(arrays(), HEADER) == small, "again"
+    damage(other.path(small), b"damaged")
+    assert other.publish(arrays(), HEADER) == small, "over one that is damaged"
+    np.testing.assert_array_equal(other.load(small)["val.labels"], np.arange(9))
+    assert files(other.root / "tmp") == []
+
+
+def test_large_tensors_that_do_not_fit_on_the_disk_are_a_disk_error(store: Store) -> None:
+    script = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    run = f"""{script}
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import numpy as np
+from pathlib import Path
+from wbltr.errors import WbltrError
+from wbltr.store import Store, objects
+objects.WRITE_ABOVE = 0
+try:
+    Store.open(Path({str(store.root)!r})).publish({{"x": np.zeros(10_000)}}, {HEADER!r})
+except WbltrError as error:
+    print(error.code)
+"""
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["disk"]
+    assert files(store.root / "tmp") == []
+    assert list(store.objects()) == []

@@ -108,6 +108,7 @@ def _bind(store: Store, key: str, asked: dict[str, Any], runtime: Runtime) -> tu
         restore=restore,
         keep=keep,
         span=store.span,
+        scratch=store.scratch(),
         witness={},
     )
     return bound, progress

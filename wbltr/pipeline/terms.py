@@ -99,6 +99,7 @@ class Runtime:
         restore: `restore(usable)` gives step, tensors and what else was kept, if `usable(tensors)`. `make` binds both to a key.
         keep: `keep(name, make)` gives the id of a part of a large result, an object of its own; `make()` gives its tensors, and
             is called only where no earlier run has kept the part of that name.
+        scratch: a folder for files without a name, on the store's disk; None: there is none.
         span: `span(object_id, tensor)` gives file and place of the bytes of such a part.
         witness: facts for the record; stages may add to it.
     """
@@ -117,6 +118,7 @@ class Runtime:
     begin: Callable[[str, bool], None] = _ignore  # stage name, whether it is cached
     checkpoint: Callable[..., None] = _ignore
     restore: Callable[..., tuple[int, dict[str, Any], Mapping[str, Any]] | None] = _ignore
+    scratch: Path | None = None
     keep: Callable[[str, Callable[[], Arrays]], str] = _ignore  # type: ignore[assignment]
     span: Callable[[str, str], tuple[Path, int]] = _ignore  # type: ignore[assignment]
     witness: dict[str, Any] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wbltr.constraints import Constraint, what_max_norm_did
 from wbltr.cores import free_cores
@@ -122,9 +122,15 @@ def _constraint(config: FinetuneStageConfig, model: Classifier, radius: float | 
         sphere.project()
         sphere.moved.zero_()
         return sphere
-    if radius is None or config.classifier.max_norm is None:
+    ball = config.classifier.max_norm
+    if radius is None or ball is None:
         return None
-    return Constraint([model.weight], [radius], config.classifier.max_norm.per)
+    # As they come from the first stage: a relative radius is each layer's own.
+    layers = model.network.last_layers(config.classifier.layers - 1) if ball.on == "trained" else []
+    filters = [module.weight for module in layers if isinstance(module, nn.Conv2d)]
+    norms = [row_norms(weight.detach().flatten(1)) for weight in filters]
+    radii = [relative_radius(values, ball.radius) if ball.relative else ball.radius for values in norms]
+    return Constraint([model.weight, *filters], [radius, *radii], ball.per)
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

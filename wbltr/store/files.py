@@ -101,6 +101,33 @@ class Files:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
 
+    def scratch(self) -> Path:
+        """`tmp/`, for files without a name."""
+        with disk_errors(self.root / "tmp", "write"):
+            self.make_folder(self.root / "tmp")
+        return self.root / "tmp"
+
+    @contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """A name in `tmp/` for a file that is to be written piece by piece; what has that name at the end is removed."""
+        path = self.scratch() / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def put_file(self, path: Path, temporary: Path, mode: int) -> bool:
+        """Give a whole file in `tmp/` the name `path`, durably and at once; False when the name was taken. Raises as `put`."""
+        with disk_errors(path, "write"):
+            self.make_folder(path.parent)
+            temporary.chmod(mode)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            given = _name_once(temporary, path)
+            sync_folder(path.parent)
+            return given
+
     def make_folder(self, folder: Path) -> None:
         """Make `folder` and the folders above it that are missing, durably."""
         if not folder.is_dir():

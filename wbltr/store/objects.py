@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from wbltr.errors import WbltrError
 from wbltr.store.files import Files, disk_errors, file_digest
 from wbltr.store.keys import DIGEST, canonical_json, checked_digest, checked_header, key_of
-from wbltr.store.tensors import Malformed, begin_of, decode, decode_mapped, encode, metadata_of, read_header
+from wbltr.store.tensors import Malformed, begin_of, decode, decode_mapped, encode, encode_to, metadata_of, read_header
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 SCHEMA = 1
 MAP_ABOVE = 2 * 10**9  # bytes
+WRITE_ABOVE = 1 << 26  # bytes; larger tensors go to the disk without a copy in memory
 
 
 class Corrupt(WbltrError):
@@ -65,7 +66,14 @@ class Objects(Files):
             WbltrError: `disk` when it cannot be written (nothing half-written is left), `bug` for tensors or a header
                 that cannot be stored.
         """
-        return self._keep(encode(tensors, canonical_json({"schema": SCHEMA, **checked_header(header)})))
+        metadata = canonical_json({"schema": SCHEMA, **checked_header(header)})
+        if sum(getattr(tensor, "nbytes", 0) for tensor in tensors.values()) <= WRITE_ABOVE:
+            return self._keep(encode(tensors, metadata))
+        with self.temporary() as temporary:
+            with disk_errors(temporary, "write"):
+                encode_to(temporary, tensors, metadata)
+                object_id, _ = file_digest(temporary)
+            return self._named(object_id, lambda path: self.put_file(path, temporary, 0o444))
 
     def adopt(self, path: Path) -> str:
         """Take an object that lies outside the store, such as a copy from another one; the file stays where it is.
@@ -93,11 +101,15 @@ class Objects(Files):
     def _keep(self, data: bytes) -> str:
         """Give bytes their name among the objects, or find that they have it: the object id."""
         object_id = hashlib.sha256(data).hexdigest()
+        return self._named(object_id, lambda path: self.put(path, data, replace=False, mode=0o444))
+
+    def _named(self, object_id: str, put: Callable[[Path], bool]) -> str:
+        """Call `put` with an object's path; where the name is taken, see that it is by the same bytes: the object id."""
         path = self.path(object_id)
         self.sweep()
         # Again when the file that had the name was damaged and moved away, or removed in between.
         for _ in range(3):
-            if self.put(path, data, replace=False, mode=0o444):
+            if put(path):
                 return object_id
             with suppress(Vanished):
                 if self.verify(object_id):

@@ -33,8 +33,31 @@ def encode(tensors: Mapping[str, ArrayLike], metadata: bytes) -> bytes:
     Raises:
         WbltrError: `bug` for a name or a dtype that the format or numpy does not have.
     """
-    import numpy as np
     from safetensors.numpy import save
+
+    return save(as_arrays(tensors), metadata={METADATA_KEY: metadata.decode()})
+
+
+def encode_to(path: Path, tensors: Mapping[str, ArrayLike], metadata: bytes) -> None:
+    """Write the bytes that `encode` gives to a file, without holding them in memory beside the tensors.
+
+    Raises:
+        OSError: it cannot be written.
+        WbltrError: as `encode`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    path.touch(exist_ok=False)
+    try:
+        save_file(as_arrays(tensors), path, metadata={METADATA_KEY: metadata.decode()})
+    except SafetensorError as error:  # whatever the system said, as text
+        raise OSError(None, str(error)) from error
+
+
+def as_arrays(tensors: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    """What `encode` takes, as contiguous arrays by sorted name; raises as it does."""
+    import numpy as np
 
     arrays: dict[str, NDArray[Any]] = {}
     for name in sorted(tensors):
@@ -44,7 +67,7 @@ def encode(tensors: Mapping[str, ArrayLike], metadata: bytes) -> bytes:
         if array.dtype.name not in DTYPES:
             raise WbltrError(f"tensor '{name}': expected one of the dtypes {', '.join(sorted(DTYPES))}, found {array.dtype}")
         arrays[name] = array
-    return save(arrays, metadata={METADATA_KEY: metadata.decode()})
+    return arrays
 
 
 def decode(data: bytes, prefixes: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
