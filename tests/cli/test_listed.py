@@ -90,7 +90,8 @@ def test_problems_of_lists_end_in_exit_code_3_with_their_lines(tmp_path: Path, w
     assert "ImageNet_LT_train.txt:29:" in done.err
     assert "ImageNet_LT_train.txt:30: the label -1 is negative" in done.err
     assert "\x1b" not in done.err
-    assert wbltr("make-dataset", "--recipe", "imagenet-lt").code == 3
+    for nowhere in ((), ("--root", "~nobody-at-all/x"), ("--root", tmp_path / ("long" * 100)), ("--root", file)):
+        assert wbltr("make-dataset", "--recipe", "imagenet-lt", *nowhere).code == 3
     assert wbltr("make-dataset", "--recipe", "digits-ir50", "--list", root).code == 2
     assert wbltr("make-dataset", "--recipe", "digits-ir50").code == 0
     assert wbltr("train-features", "--list", root).code == 2

@@ -92,7 +92,7 @@ def look(
     Raises:
         WbltrError: code "missing"; every problem of the lists and files at once.
     """
-    folders = [root for root in (path.expanduser() for path in roots) if root.is_dir()]
+    folders = [root for root in map(expanded, roots) if is_folder(root)]
     if not folders:
         searched = ", ".join(str(root) for root in roots) or "no folder at all"
         raise WbltrError(
@@ -100,7 +100,7 @@ def look(
             "name the folder that the lists' paths start from: --root DIR",
             "missing",
         )
-    lists = find_lists(known, [path.expanduser() for path in given], folders)
+    lists = find_lists(known, [*map(expanded, given)], folders)
     problems = Problems()
     listings = read_lists(lists, problems)
     root = _root_of(listings, folders).resolve()
@@ -112,6 +112,16 @@ def look(
         text for part, files in parts.items() for text in known.departures(part, [*zip(files.paths, files.labels, strict=True)])
     ]
     return ListedImages(known, root, lists, parts, class_names(listings), tuple(departures), cache)
+
+
+def expanded(path: Path) -> Path:
+    """With `~` replaced, where that is possible."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises for an unknown user
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder that may be entered; what cannot be a path is none."""
+    return os.path.isdir(path) and os.access(path, os.X_OK)  # noqa: PTH112 - pathlib's raises
 
 
 def _root_of(listings: Sequence[Listing], folders: Sequence[Path]) -> Path:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wbltr.data.decode import BadImage, decode, jpeg_decoder
 from wbltr.data.digests import Seen, in_threads
-from wbltr.data.imagefiles import Files, ListedImages
+from wbltr.data.imagefiles import Files, ListedImages, expanded, is_folder
 from wbltr.data.lists import unsafe
 from wbltr.errors import WbltrError
 
@@ -79,8 +79,8 @@ class Index:
             WbltrError: code "missing".
         """
         ends = [self.path(number) for number in (0, len(self) - 1)] if len(self) else []
-        for root in (folder.expanduser() for folder in roots):
-            if root.is_dir() and all((root / path).is_file() for path in ends):
+        for root in map(expanded, roots):
+            if is_folder(root) and all((root / path).is_file() for path in ends):
                 return root.resolve()
         places = ", ".join(str(root) for root in roots) or "no folder at all"
         hint = "name the folder that the images lie in: --root DIR"

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wbltr.data.digests import StatCache
-from wbltr.data.imagefiles import ListedImages, look
+from wbltr.data.imagefiles import ListedImages, expanded, is_folder, look
 from wbltr.data.listed import LISTED
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime, artifacts
@@ -35,7 +35,7 @@ def settle_source(
     earlier = [made for made in artifacts(store) if made.stage == "dataset" and made.config == section.hashed()]
     earlier.sort(key=lambda made: str(made.record.get("witness", {}).get("started", "")))
     roots = [root for root in runtime.roots if root != store.root / "downloads"]
-    if earlier and not any(root.is_dir() for root in roots):
+    if earlier and not any(is_folder(expanded(root)) for root in roots):
         runtime.notice(f"{section.source}: its images are not here; using the dataset {earlier[-1].object_id[:12]}")
         return earlier[-1].inputs["source"], None
     if not lists and earlier:
@@ -47,6 +47,10 @@ def settle_source(
         with suppress(WbltrError):  # a store that cannot be written to still gives what it has
             store.put(kept, text.encode(), replace=True)
 
-    cache = StatCache(kept.read_text(errors="replace") if kept.is_file() else "", save)
+    try:
+        text = kept.read_text(errors="replace")
+    except OSError:
+        text = ""
+    cache = StatCache(text, save)
     found = look(LISTED[section.source], lists, roots, cache, runtime.tick, runtime.notice)
     return found.content, found

@@ -110,7 +110,9 @@ def _room(views: int, images: int, dimensions: int, runtime: Runtime) -> Tensor:
         return torch.empty(views, images, dimensions)
     with tempfile.TemporaryFile(dir=runtime.scratch) as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, size)  # now: a disk that is full later on would kill the process
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)  # now: a disk that is full later on would kill the process
         except OSError as error:
             raise WbltrError(f"no room for {size / 1e9:.1f} GB of embeddings: {error.strerror}", "free some", "disk") from None
         return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=(views, images, dimensions)))
