@@ -264,6 +264,14 @@ def test_the_starting_head_is_not_changed_and_the_seed_changes_the_result(
     assert not torch.equal(first.weight, other.weight)
 
 
+def test_a_head_that_diverges_leaves_the_others_alone(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    trials = [Trial("cb"), Trial("cb", lr=1e30), Trial("ce", weight_decay=0.01)]
+    together = fit(problem, trials, tolerant=True)
+    sound = fit(problem, [trials[0], trials[2]])
+    assert together.loss[-1].isfinite().tolist() == [True, False, True]
+    torch.testing.assert_close(together.weight[[0, 2]], sound.weight, rtol=1e-4, atol=1e-5)
+
+
 def test_a_diverging_head_is_named(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     with pytest.raises(WbltrError, match=r"diverged in epoch \d of 4 .*weight_decay=1e\+30") as caught:
         fit(problem, [Trial(), Trial(weight_decay=1e30)])

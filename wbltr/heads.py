@@ -49,6 +49,7 @@ def fit_heads(
     seed: int,
     weights: Tensor | None = None,
     precision: Precision = "fp32",
+    tolerant: bool = False,
     tick: Callable[[int, int], None] = lambda _done, _total: None,
     report: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> Heads:
@@ -71,12 +72,13 @@ def fit_heads(
         seed: of the batch order, which all heads share.
         weights: `(N,)`, how likely each image is drawn, with replacement; None: each once an epoch.
         precision: of the two matrix products of a step; weights, losses and updates are float32 all the same.
+        tolerant: whether a head that diverges is left to itself, with a loss that is not finite, instead of ending all of them.
         tick: called before each batch (20 times a second while threads are at work) with images done and images in all; may
             raise to stop.
         report: called after each epoch with the first head's metrics.
 
     Raises:
-        WbltrError: code "training" when a head's loss is no longer finite.
+        WbltrError: code "training" when a head's loss is no longer finite, unless `tolerant`.
     """
     views, images, dimensions = embeddings.shape
     device, classes = embeddings.device, len(weight)
@@ -113,7 +115,7 @@ def fit_heads(
             projected.append(_part(of_all([g.moved for g in groups]).cpu(), radii))
             biases = of_all([g.matrix[-1] for g in groups]).cpu()
             finite = torch.isfinite(losses[-1]) & torch.isfinite(norms[-1]).all(1) & torch.isfinite(biases).all(1)
-            if not finite.all():
+            if not finite.all() and not tolerant:
                 worst = int((~finite).nonzero()[0])
                 raise WbltrError(
                     f"the classifier diverged in epoch {epoch + 1} of {len(schedule)} ({trials[worst]})",

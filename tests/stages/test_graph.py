@@ -37,6 +37,7 @@ from wbltr.stages import (
     FinetuneStageConfig,
     Lineage,
     PosthocStageConfig,
+    SweepConfig,
     settle_precision,
     settle_shards,
     sharing_hint,
@@ -69,6 +70,7 @@ def every_config() -> list[tuple[str, Any]]:
         ("finetune", finetuned(select="best-test")),
         *[("embeddings", embeddings_of(part)) for part in get_args(Part)],
         ("classifier", ClassifierConfig()),
+        ("sweep", SweepConfig(trials=(ClassifierConfig(), ClassifierConfig(lr=0.1)), precision="fp32")),
         *[("posthoc", PosthocStageConfig(method="tau", tau=tau)) for tau in (1.0, "val")],
         *[("eval", EvalConfig(on=on)) for on in ("val", "test")],
     ]
@@ -208,6 +210,16 @@ def test_a_hint_on_sharing_a_batch_is_one_that_works(batch_size: int, processes:
 def test_a_batch_that_cannot_be_shared_is_refused_before_the_work() -> None:
     with pytest.raises(WbltrError, match="3 processes cannot share a batch of 2"):
         settle_shards(RECIPE.with_features(batch_size=2), 3, Runtime())
+
+
+def test_trials_of_a_sweep_share_their_batches_and_are_hashed_as_they_would_be_alone() -> None:
+    one, two = ClassifierConfig(), ClassifierConfig(weight_decay=0.1, max_norm=MaxNormConfig(radius=0.3))
+    assert SweepConfig(trials=(one, two), precision="fp32").hashed()["trials"] == [one.hashed(), two.hashed()]
+    for other in (ClassifierConfig(epochs=3), ClassifierConfig(seed=1), ClassifierConfig(layers=2)):
+        with pytest.raises(ValueError, match="sweep"):
+            SweepConfig(trials=(one, other), precision="fp32")
+    with pytest.raises(ValueError, match="sweep"):
+        SweepConfig(trials=(), precision="fp32")
 
 
 def test_l2_is_the_same_request_whatever_tau_says() -> None:

@@ -14,6 +14,7 @@ from wbltr.cli.request import Request
 
 ORDER = (
     "run",
+    "tune",
     "compare",
     "make-dataset",
     "train-features",
@@ -46,9 +47,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 posthoc = typer.Typer(help="Rescale a trained head's rows; by default the first stage's.", no_args_is_help=True)
+tune = typer.Typer(help="Search settings on the validation part; the test set stays closed.", no_args_is_help=True)
 recipes = typer.Typer(help="The recipes that come with wbltr, and your own.", no_args_is_help=True)
 store = typer.Typer(help="What was made, and whether it is sound.", no_args_is_help=True)
 app.add_typer(posthoc, name="posthoc")
+app.add_typer(tune, name="tune")
 app.add_typer(recipes, name="recipe")
 app.add_typer(store, name="store")
 
@@ -186,6 +189,29 @@ def evaluate(
     from wbltr.cli import making
 
     making.evaluate(request, splits)
+
+
+@verb(tune, "tune classifier", tuple(option for option in STARTING if option != "force"))
+def tune_classifier(
+    request: Request,
+    trials: Annotated[int | None, typer.Option(help="In all, those of earlier commands included; default 100.", min=1)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Or as many as fit into this time.", min=0.01)] = None,
+    batch: Annotated[int, typer.Option(help="Trials that are fitted together.", min=1, max=4096)] = 32,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="What is tried; may be repeated.", metavar="NAME=LOW..HIGH|A,B,C"),
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="A journal file or a database URL; default: in the store.", metavar="FILE|URL")
+    ] = None,
+) -> None:
+    """Example:  wbltr tune classifier --recipe digits-ir50 --trials 200
+
+    Weight decay and MaxNorm radius of the second stage, by Optuna on the validation part; the same command goes on.
+    """
+    from wbltr.cli import tuning
+
+    tuning.classifier(request, trials, minutes, batch, ranges or [], storage)
 
 
 @verb(app, "report", ("recipe", "set", "seeds", *EVERYWHERE))
@@ -326,7 +352,9 @@ def main() -> None:
         if not str(error) and not getattr(error, "message", ""):
             sys.exit(2)  # a group without a command: typer has shown the help
         words = [word for word in arguments if not word.startswith("-")]
-        command = " ".join(words[:2] if words[:1] and words[0] in ("posthoc", "recipe", "store") else words[:1]) or "wbltr"
+        command = (
+            " ".join(words[:2] if words[:1] and words[0] in ("posthoc", "tune", "recipe", "store") else words[:1]) or "wbltr"
+        )
         context = getattr(error, "ctx", None)
         hint = f"see {context.command_path} --help" if context is not None else "see wbltr --help"
         message = error.format_message() if hasattr(error, "format_message") else str(error)

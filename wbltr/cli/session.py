@@ -88,7 +88,7 @@ class Session:
 
     def _look(self, recipe: Recipe, line: Lineage, runtime: Runtime) -> tuple[Lineage, Runtime]:
         """Where lists name the images, look at these: what they are is part of every key."""
-        from wbltr.stages._source import settle_source
+        from wbltr.stages._settle import settle_source
 
         progress = Progress(self.console)
 

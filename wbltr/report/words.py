@@ -127,6 +127,8 @@ def words(stage: str, metrics: Mapping[str, Any]) -> str:
             case "classifier":
                 bound = f", {100 * metrics['at_radius']:.0f} % of classes at the radius" if "at_radius" in metrics else ""
                 return f"loss {metrics['loss']:.3f}, row norms {metrics['norm_min']:.3g}..{metrics['norm_max']:.3g}{bound}"
+            case "sweep":
+                return f"{count(metrics['trials'], 'trial')}, the best {100 * metrics['best']:.1f} on validation"
             case "posthoc":
                 chosen = f", best on validation ({100 * metrics['val_accuracy']:.1f})" if "val_accuracy" in metrics else ""
                 return f"τ {metrics['tau']:g}{chosen}"

@@ -2,108 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
-from wbltr.pipeline import Artifact, Node, Runtime, Stage, artifact, artifacts, look_up
-from wbltr.recipe import (
-    ClassifierConfig,
-    Config,
-    EvalConfig,
-    FeaturesConfig,
-    Part,
-    PosthocConfig,
-    Recipe,
-    Row,
-    added_later,
-    available_precision,
+from wbltr.pipeline import Artifact, Node, artifact
+from wbltr.recipe import ClassifierConfig, Config, FeaturesConfig, Part, PosthocConfig, Recipe, Row
+from wbltr.stages._settle import settle_precision, settle_shards, settle_source, sharing_hint, source_roots
+from wbltr.stages._table import (
+    CARRY_A_HEAD,
+    CLASSIFIER,
+    DATASET,
+    EMBEDDINGS,
+    EVAL,
+    FEATURES,
+    FINETUNE,
+    NETWORK_FIELDS,
+    POSTHOC,
+    STAGES,
+    SWEEP,
+    EmbeddingsStageConfig,
+    FinetuneStageConfig,
+    PosthocStageConfig,
+    SweepConfig,
 )
 from wbltr.store import Store
 
-
-class EmbeddingsStageConfig(Config):
-    """One part of a dataset through one network; the network's own settings come from the features artifact."""
-
-    part: Part
-    network: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    precision: Literal["bf16", "fp32"]
-    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]  # of train; val and test are taken plain and mirrored
-    pad: int
-    views: int
-    seed: int
-    stem: Literal["cifar", "imagenet"] = added_later("cifar")
-    prelogit: int | None = added_later(None)
-    image_size: int | None = added_later(None)
-
-
-def _reads_features(config: FeaturesConfig) -> Mapping[str, tuple[str, ...]]:
-    test = ("test.",) if config.select == "best-test" else ()
-    return {"dataset": ("train.", *test, "class_counts", "class_names")}
-
-
-class FinetuneStageConfig(Config):
-    """A second stage through the network; the network's own settings come from the features artifact."""
-
-    classifier: ClassifierConfig
-    network: str
-    stem: Literal["cifar", "imagenet"]
-    prelogit: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    precision: Literal["bf16", "fp32"]
-    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]
-    pad: int
-    image_size: int | None
-
-
-def _reads_finetune(config: FinetuneStageConfig) -> Mapping[str, tuple[str, ...]]:
-    test = ("test.",) if config.classifier.select == "best-test" else ()
-    return {"dataset": ("train.", *test, "class_counts", "class_names"), "features": ("network.", "head.")}
-
-
-def _reads_embeddings(config: EmbeddingsStageConfig) -> Mapping[str, tuple[str, ...]]:
-    network = ("network.",)
-    return {"dataset": (f"{config.part}.", "class_counts", "class_names"), "features": network, "finetune": network}
-
-
-class PosthocStageConfig(Config):
-    """What a rescaled head depends on beside its inputs; L2 is τ = 1 under its own name."""
-
-    method: Literal["l2", "tau"]
-    tau: float | Literal["val"]
-
-
-def _reads_posthoc(config: PosthocStageConfig) -> Mapping[str, tuple[str, ...]]:
-    return {"head": ("head.",)} | ({"embeddings": ("val.",)} if config.tau == "val" else {})
-
-
-def _reads_eval(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:
-    return {"head": ("head.",), "embeddings": (f"{config.on}.", "class_counts", "class_names")}
-
-
-DATASET = Stage("dataset", 1, "wbltr.stages.dataset:run")
-FEATURES = Stage("features", 1, "wbltr.stages.features:run", _reads_features)
-FINETUNE = Stage("finetune", 1, "wbltr.stages.finetune:run", _reads_finetune)
-EMBEDDINGS = Stage("embeddings", 1, "wbltr.stages.embeddings:run", _reads_embeddings)
-CLASSIFIER = Stage(
-    "classifier",
-    3,  # one matrix with the bias as its last row: other roundings
-    "wbltr.stages.classifier:run",
-    lambda _: {"embeddings": ("train.", "class_counts"), "features": ("head.",)},
-)
-POSTHOC = Stage("posthoc", 2, "wbltr.stages.posthoc:run", _reads_posthoc)  # τ by columns of the logits: other near-ties
-EVAL = Stage("eval", 1, "wbltr.stages.eval:run", _reads_eval)
-STAGES = {stage.name: stage for stage in (DATASET, FEATURES, FINETUNE, EMBEDDINGS, CLASSIFIER, POSTHOC, EVAL)}
-NETWORK_FIELDS = ("network", "stem", "prelogit", "mean", "std", "precision", "augment", "pad", "image_size")
-CARRY_A_HEAD = ("features", "finetune", "classifier", "posthoc")
+__all__ = [
+    "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
+    "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "PosthocStageConfig",
+    "SweepConfig", "lineage", "settle_precision", "settle_shards", "settle_source", "sharing_hint", "source_roots",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -233,6 +165,13 @@ class Chain:
 
         return Node(FINETUNE, config, {"dataset": self.dataset, "features": self.features})
 
+    def sweep(self, trials: Sequence[ClassifierConfig], precision: Literal["bf16", "fp32"]) -> Node:
+        """Many second stages at once, measured on the validation part."""
+        if self.recipe.dataset.val == "none":
+            raise WbltrError("nothing to choose by: the dataset has no validation part", "see dataset.val", "recipe")
+        inputs = {"embeddings": self.embeddings("train"), "validation": self.embeddings("val"), "features": self.features}
+        return Node(SWEEP, SweepConfig(trials=tuple(trials), precision=precision), inputs)
+
     def posthoc(self, section: PosthocConfig, head: Node | Artifact | None = None) -> Node:
         """An adjusted head, of `head` or of what the section names."""
         if section.method == "none":
@@ -282,73 +221,15 @@ class Chain:
         chain = self.naive if name.startswith("naive") else self
         return chain.evaluation(self.row(name))
 
+    def on(self, part: Literal["val", "test"]) -> Chain:
+        """The same chain, measured on this part."""
+        other = Chain(self.recipe.model_copy(update={"eval": self.recipe.eval.model_copy(update={"on": part})}), self.line)
+        other.dataset, other.features = self.dataset, self.features
+        return other
+
     def evaluation(self, head: Node | Artifact) -> Node:
         """A head measured on the part that the recipe names."""
         section = self.recipe.eval
         if section.on == "val" and self.recipe.dataset.val == "none":
             raise WbltrError("eval.on: val, but the dataset has no validation part", "use --set eval.on=test", "recipe")
         return Node(EVAL, section, {"head": head, "embeddings": self.embeddings(section.on, head)})
-
-
-def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:
-    """Give each of several processes its part of a batch, where the recipe does not say how a batch is cut."""
-    if processes == 1 or recipe.features.micro_batch is not None:
-        return recipe
-    batch = recipe.features.batch_size
-    size = _micro_batch(batch, processes)
-    if size is None:
-        raise WbltrError(
-            f"{processes} processes cannot share a batch of {batch} evenly, with two images or more for each",
-            sharing_hint(batch, processes),
-            "usage",
-        )
-    runtime.notice(f"{processes} processes: features.micro_batch={size}, which is what batch-norm sees at once")
-    return recipe.with_features(micro_batch=size)
-
-
-def _micro_batch(batch_size: int, processes: int) -> int | None:
-    """The largest part of a batch of which there are as many as processes, or a multiple; none of a single image."""
-    for parts in range(processes, batch_size // 2 + 1, processes):
-        size = -(-batch_size // parts)
-        if -(-batch_size // size) == parts:
-            return size
-    return None
-
-
-def sharing_hint(batch_size: int, processes: int) -> str:
-    """What to set so that so many processes can share a batch."""
-    size = _micro_batch(batch_size, processes)
-    if size is not None:
-        return f"--set features.micro_batch={size}"
-    batch_size = max(2, -(-batch_size // processes)) * processes
-    return f"--set features.batch_size={batch_size}, which is another training; or start fewer processes"
-
-
-def settle_precision(store: Store, recipe: Recipe, runtime: Runtime, source: str = "") -> Recipe:
-    """Replace `precision: auto` by what this machine does well, or by what the store has finished already."""
-    if recipe.features.precision != "auto":
-        return recipe
-    best = available_precision()
-    choices = [recipe.with_features(precision=p) for p in sorted(("bf16", "fp32"), key=lambda p: p != best)]
-    section = recipe.dataset
-    dataset = look_up(store, DATASET, section, {"source": source or CONTENT.get(section.source, "")})
-    for choice in choices if dataset else []:
-        if look_up(store, FEATURES, choice.features, {"dataset": dataset} if dataset else {}):
-            if choice is not choices[0]:
-                runtime.notice(
-                    f"using the finished {choice.features.precision} features; another: --set features.precision={best}"
-                )
-            return choice
-    return choices[0]
-
-
-def source_roots(store: Store, source: str, root: Path | None) -> tuple[Path, ...]:
-    """Where a known set may lie: --root, WBLTR_DATA, where earlier makes found it, the store's downloads."""
-    roots = [root] if root else []
-    if os.environ.get("WBLTR_DATA"):
-        roots.append(Path(os.environ["WBLTR_DATA"]))
-    for made in artifacts(store):
-        place = made.record.get("witness", {}).get("location")
-        if made.stage == "dataset" and made.config.get("source") == source and place:
-            roots.append(Path(place))
-    return (*dict.fromkeys(roots), store.root / "downloads")

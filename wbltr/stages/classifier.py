@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from wbltr.constraints import what_max_norm_did
-from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
-from wbltr.heads import Trial, fit_heads
+from wbltr.heads import fit_heads
 from wbltr.machine import enough_memory, prepare
 from wbltr.models import new_head
 from wbltr.pipeline import Runtime
 from wbltr.recipe import ClassifierConfig
+from wbltr.stages._trial import trial_of
 
 
 def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
@@ -32,19 +32,7 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
     weight, bias = first_weight, torch.from_numpy(inputs["features"]["head.bias"])
     if config.init == "fresh":
         weight, bias = new_head(first_weight.shape[0], first_weight.shape[1], config.seed)
-    radius = None
-    if config.max_norm is not None:
-        given = config.max_norm
-        radius = relative_radius(row_norms(first_weight), given.radius) if given.relative else given.radius
-    trial = Trial(
-        loss=config.loss,
-        beta=config.beta,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        radius=radius,
-        per=config.max_norm.per if config.max_norm else "step",
-        unit_norm=config.constraint == "unit-norm",
-    )
+    trial = trial_of(config, first_weight)
     embeddings = inputs["embeddings"]
     labels, counts = (torch.from_numpy(embeddings[name]) for name in ("train.labels", "class_counts"))
 
@@ -67,8 +55,8 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
             tick=runtime.tick,
             report=report,
         )
-    if radius is not None:
-        runtime.notice(what_max_norm_did(heads.projected[:, 0].tolist(), radius))
+    if trial.radius is not None:
+        runtime.notice(what_max_norm_did(heads.projected[:, 0].tolist(), trial.radius))
     return {
         "head.weight": heads.weight[0].cpu(),
         "head.bias": heads.bias[0].cpu(),
@@ -76,5 +64,5 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
         "history.norms": heads.norms[:, 0],
         "history.at_radius": heads.at_radius[:, 0],
         "history.projected": heads.projected[:, 0],
-        "radius": torch.tensor(float("nan") if radius is None else radius, dtype=torch.float64),
+        "radius": torch.tensor(float("nan") if trial.radius is None else trial.radius, dtype=torch.float64),
     }

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from wbltr.errors import WbltrError
+from wbltr.recipe import ClassifierConfig, MaxNormConfig
+from wbltr.studies.space import DEFAULT, Choice, Interval, classifier_of, parse
+
+
+def test_what_is_not_named_keeps_its_default() -> None:
+    space = parse("classifier", ["weight_decay=1e-3..1e-1", "loss=ce,cb", "epochs=5,10"])
+    assert space["weight_decay"] == Interval(1e-3, 1e-1, log=True)
+    assert space["radius"] == DEFAULT["classifier"]["radius"]
+    assert space["loss"] == Choice(("ce", "cb"))
+    assert space["epochs"] == Choice((5, 10))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("wieght_decay=1..2", "Did you mean 'weight_decay'"),
+        ("weight_decay", "nothing that can be tuned"),
+        ("weight_decay=0..1", "above 0"),
+        ("radius=1..0", "the smaller first"),
+        ("radius=-1..1", "from 0 on"),
+        ("radius=nan..1", "from 0 on"),
+        ("radius=a..b", "expected LOW..HIGH"),
+        ("lr=inf,1", "expected LOW..HIGH"),
+        ("loss=focal", "losses are"),
+        ("epochs=5..10", "from a list"),
+        ("epochs=x", "expected LOW..HIGH"),
+    ],
+)
+def test_a_range_that_is_none_is_one_clear_line(text: str, words: str) -> None:
+    with pytest.raises(WbltrError, match=words) as caught:
+        parse("classifier", [text])
+    assert caught.value.exit_code == 2
+    assert text in caught.value.message
+
+
+def test_a_radius_is_laid_on_the_sections_own_ball() -> None:
+    section = ClassifierConfig(max_norm=MaxNormConfig(radius=0.1, per="epoch"))
+    tried = classifier_of(section, {"radius": 0.4, "weight_decay": 0.01})
+    assert tried.max_norm == MaxNormConfig(radius=0.4, per="epoch")
+    assert tried.weight_decay == 0.01
+    assert classifier_of(ClassifierConfig(constraint="unit-norm"), {"radius": 0.4}).max_norm == MaxNormConfig(radius=0.4)

@@ -1,0 +1,129 @@
+"""What is settled before any key: precision, how processes share a batch, what lies outside the store. No torch here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbltr.data.known import CONTENT
+from wbltr.errors import WbltrError
+from wbltr.pipeline import Runtime, artifacts, look_up
+from wbltr.recipe import DatasetConfig, Recipe, available_precision
+from wbltr.stages._table import DATASET, FEATURES
+from wbltr.store import Store
+
+if TYPE_CHECKING:
+    from wbltr.data.imagefiles import ListedImages
+
+
+def settle_source(
+    store: Store, section: DatasetConfig, lists: Sequence[Path], runtime: Runtime
+) -> tuple[str, ListedImages | None]:
+    """Look at the images of a set that lists name, before any key: the digest of what they are, and what was found.
+
+    Where there is no folder to look in, the digest of an earlier make of the same section stands in.
+
+    Args:
+        lists: --list.
+
+    Raises:
+        WbltrError: code "usage" for lists of a set that has none; what `wbltr.data.imagefiles.look` raises.
+    """
+    # Here, not above: most commands need none of it, and a finished chain starts fast.
+    from wbltr.data.digests import StatCache
+    from wbltr.data.imagefiles import expanded, is_folder, look
+    from wbltr.data.listed import LISTED
+
+    if not section.listed:
+        if lists:
+            raise WbltrError(f"--list: {section.source} has no lists", "leave it out, or name another recipe", "usage")
+        return "", None
+    earlier = [made for made in artifacts(store) if made.stage == "dataset" and made.config == section.hashed()]
+    earlier.sort(key=lambda made: str(made.record.get("witness", {}).get("started", "")))
+    roots = [root for root in runtime.roots if root != store.root / "downloads"]
+    if earlier and not any(is_folder(expanded(root)) for root in roots):
+        runtime.notice(f"{section.source}: its images are not here; using the dataset {earlier[-1].object_id[:12]}")
+        return earlier[-1].inputs["source"], None
+    if not lists and earlier:
+        named = [Path(path) for path in earlier[-1].record.get("witness", {}).get("lists", [])]
+        lists = named if all(path.is_file() for path in named) else []
+    kept = store.root / "stat" / f"{section.source}.txt"
+
+    def save(text: str) -> None:
+        with suppress(WbltrError):  # a store that cannot be written to still gives what it has
+            store.put(kept, text.encode(), replace=True)
+
+    try:
+        text = kept.read_text(errors="replace")
+    except OSError:
+        text = ""
+    cache = StatCache(text, save)
+    found = look(LISTED[section.source], lists, roots, cache, runtime.tick, runtime.notice)
+    return found.content, found
+
+
+def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:
+    """Give each of several processes its part of a batch, where the recipe does not say how a batch is cut."""
+    if processes == 1 or recipe.features.micro_batch is not None:
+        return recipe
+    batch = recipe.features.batch_size
+    size = _micro_batch(batch, processes)
+    if size is None:
+        raise WbltrError(
+            f"{processes} processes cannot share a batch of {batch} evenly, with two images or more for each",
+            sharing_hint(batch, processes),
+            "usage",
+        )
+    runtime.notice(f"{processes} processes: features.micro_batch={size}, which is what batch-norm sees at once")
+    return recipe.with_features(micro_batch=size)
+
+
+def _micro_batch(batch_size: int, processes: int) -> int | None:
+    """The largest part of a batch of which there are as many as processes, or a multiple; none of a single image."""
+    for parts in range(processes, batch_size // 2 + 1, processes):
+        size = -(-batch_size // parts)
+        if -(-batch_size // size) == parts:
+            return size
+    return None
+
+
+def sharing_hint(batch_size: int, processes: int) -> str:
+    """What to set so that so many processes can share a batch."""
+    size = _micro_batch(batch_size, processes)
+    if size is not None:
+        return f"--set features.micro_batch={size}"
+    batch_size = max(2, -(-batch_size // processes)) * processes
+    return f"--set features.batch_size={batch_size}, which is another training; or start fewer processes"
+
+
+def settle_precision(store: Store, recipe: Recipe, runtime: Runtime, source: str = "") -> Recipe:
+    """Replace `precision: auto` by what this machine does well, or by what the store has finished already."""
+    if recipe.features.precision != "auto":
+        return recipe
+    best = available_precision()
+    choices = [recipe.with_features(precision=p) for p in sorted(("bf16", "fp32"), key=lambda p: p != best)]
+    section = recipe.dataset
+    dataset = look_up(store, DATASET, section, {"source": source or CONTENT.get(section.source, "")})
+    for choice in choices if dataset else []:
+        if look_up(store, FEATURES, choice.features, {"dataset": dataset} if dataset else {}):
+            if choice is not choices[0]:
+                runtime.notice(
+                    f"using the finished {choice.features.precision} features; another: --set features.precision={best}"
+                )
+            return choice
+    return choices[0]
+
+
+def source_roots(store: Store, source: str, root: Path | None) -> tuple[Path, ...]:
+    """Where a known set may lie: --root, WBLTR_DATA, where earlier makes found it, the store's downloads."""
+    roots = [root] if root else []
+    if os.environ.get("WBLTR_DATA"):
+        roots.append(Path(os.environ["WBLTR_DATA"]))
+    for made in artifacts(store):
+        place = made.record.get("witness", {}).get("location")
+        if made.stage == "dataset" and made.config.get("source") == source and place:
+            roots.append(Path(place))
+    return (*dict.fromkeys(roots), store.root / "downloads")

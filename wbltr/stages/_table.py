@@ -1,0 +1,116 @@
+"""Every stage: its config beside the recipe's own sections, its revision, and what it is handed. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from wbltr.pipeline import Stage
+from wbltr.recipe import ClassifierConfig, Config, EvalConfig, FeaturesConfig, Part, added_later
+
+
+class EmbeddingsStageConfig(Config):
+    """One part of a dataset through one network; the network's own settings come from the features artifact."""
+
+    part: Part
+    network: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    precision: Literal["bf16", "fp32"]
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]  # of train; val and test are taken plain and mirrored
+    pad: int
+    views: int
+    seed: int
+    stem: Literal["cifar", "imagenet"] = added_later("cifar")
+    prelogit: int | None = added_later(None)
+    image_size: int | None = added_later(None)
+
+
+def _reads_features(config: FeaturesConfig) -> Mapping[str, tuple[str, ...]]:
+    test = ("test.",) if config.select == "best-test" else ()
+    return {"dataset": ("train.", *test, "class_counts", "class_names")}
+
+
+class FinetuneStageConfig(Config):
+    """A second stage through the network; the network's own settings come from the features artifact."""
+
+    classifier: ClassifierConfig
+    network: str
+    stem: Literal["cifar", "imagenet"]
+    prelogit: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    precision: Literal["bf16", "fp32"]
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]
+    pad: int
+    image_size: int | None
+
+
+def _reads_finetune(config: FinetuneStageConfig) -> Mapping[str, tuple[str, ...]]:
+    test = ("test.",) if config.classifier.select == "best-test" else ()
+    return {"dataset": ("train.", *test, "class_counts", "class_names"), "features": ("network.", "head.")}
+
+
+def _reads_embeddings(config: EmbeddingsStageConfig) -> Mapping[str, tuple[str, ...]]:
+    network = ("network.",)
+    return {"dataset": (f"{config.part}.", "class_counts", "class_names"), "features": network, "finetune": network}
+
+
+class SweepConfig(Config):
+    """Second stages that are fitted together: what a head alone may differ in, and no more."""
+
+    trials: tuple[ClassifierConfig, ...]
+    precision: Literal["bf16", "fp32"]  # of the products
+
+    @model_validator(mode="after")
+    def _they_share_their_batches(self) -> Self:
+        shared = ("epochs", "batch_size", "momentum", "init", "sampling", "scheduler", "seed")
+        if not self.trials or len({tuple(getattr(trial, name) for name in shared) for trial in self.trials}) > 1:
+            raise ValueError(f"trials of one sweep are some, and alike in {', '.join(shared)}")
+        if any(trial.through_network for trial in self.trials):
+            raise ValueError("a sweep trains heads on cached embeddings: layers: 1, mode: cached")
+        return self
+
+    def hashed(self) -> dict[str, Any]:
+        """As each trial would be hashed alone."""
+        return {"trials": [trial.hashed() for trial in self.trials], "precision": self.precision}
+
+
+class PosthocStageConfig(Config):
+    """What a rescaled head depends on beside its inputs; L2 is τ = 1 under its own name."""
+
+    method: Literal["l2", "tau"]
+    tau: float | Literal["val"]
+
+
+def _reads_posthoc(config: PosthocStageConfig) -> Mapping[str, tuple[str, ...]]:
+    return {"head": ("head.",)} | ({"embeddings": ("val.",)} if config.tau == "val" else {})
+
+
+def _reads_eval(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:
+    return {"head": ("head.",), "embeddings": (f"{config.on}.", "class_counts", "class_names")}
+
+
+DATASET = Stage("dataset", 1, "wbltr.stages.dataset:run")
+FEATURES = Stage("features", 1, "wbltr.stages.features:run", _reads_features)
+FINETUNE = Stage("finetune", 1, "wbltr.stages.finetune:run", _reads_finetune)
+EMBEDDINGS = Stage("embeddings", 1, "wbltr.stages.embeddings:run", _reads_embeddings)
+CLASSIFIER = Stage(
+    "classifier",
+    3,  # one matrix with the bias as its last row: other roundings
+    "wbltr.stages.classifier:run",
+    lambda _: {"embeddings": ("train.", "class_counts"), "features": ("head.",)},
+)
+SWEEP = Stage(
+    "sweep",
+    1,
+    "wbltr.stages.sweep:run",
+    lambda _: {"embeddings": ("train.", "class_counts"), "validation": ("val.",), "features": ("head.",)},
+)
+POSTHOC = Stage("posthoc", 2, "wbltr.stages.posthoc:run", _reads_posthoc)  # τ by columns of the logits: other near-ties
+EVAL = Stage("eval", 1, "wbltr.stages.eval:run", _reads_eval)
+STAGES = {stage.name: stage for stage in (DATASET, FEATURES, FINETUNE, EMBEDDINGS, CLASSIFIER, SWEEP, POSTHOC, EVAL)}
+NETWORK_FIELDS = ("network", "stem", "prelogit", "mean", "std", "precision", "augment", "pad", "image_size")
+CARRY_A_HEAD = ("features", "finetune", "classifier", "posthoc")

@@ -1,0 +1,1 @@
+"""Studies: many recipes or heads, one question."""

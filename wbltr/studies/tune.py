@@ -1,0 +1,92 @@
+"""tune: weight decay, radius and what else is asked for, by what they give on the validation part alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wbltr.pipeline import Made, Node
+from wbltr.recipe import ClassifierConfig, Recipe
+from wbltr.stages import Chain
+from wbltr.studies.space import Space, Target, classifier_of
+from wbltr.studies.study import Study, Trial, best
+
+Load = Callable[[Node], tuple[Made, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a study ends.
+
+    Attributes:
+        trials: in all, those of earlier commands and other processes included; None: no bound.
+        over: whether the time is up.
+    """
+
+    trials: int | None
+    over: Callable[[], bool]
+
+    def left(self, done: int) -> int | None:
+        """How many trials may still be asked for; None: as many as the time allows."""
+        if self.over():
+            return 0
+        return None if self.trials is None else max(0, self.trials - done)
+
+
+def study_name(target: Target, recipe: Recipe, features: str, space: Space) -> str:
+    """A name that two studies share exactly when they ask the same: the sections, the features they stand on, the ranges."""
+    sections = ("dataset", "embeddings", "classifier") if target == "classifier" else ("dataset", "features", "eval")
+    asked: dict[str, Any] = {name: getattr(recipe, name).hashed() for name in sections}
+    for name in space:
+        asked[target].pop("max_norm" if name == "radius" else name, None)
+    asked |= {"on": features, "space": {name: str(wanted) for name, wanted in sorted(space.items())}}
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return f"{target}-{recipe.name}-{digest[:12]}"
+
+
+def tune_classifier(
+    study: Study,
+    chain: Chain,
+    load: Load,
+    budget: Budget,
+    *,
+    at_once: int,
+    precision: Literal["bf16", "fp32"],
+    told: Callable[[Sequence[Trial]], None],
+) -> tuple[Trial, ClassifierConfig]:
+    """Search the second stage's settings, many heads at once on the same embeddings.
+
+    Args:
+        load: makes a node and reads its tensors.
+        at_once: trials of one sweep.
+        precision: of a sweep's products; the winner is made again by itself, in full.
+        told: called with all finished trials after each sweep.
+
+    Returns:
+        The best trial, and its section.
+
+    Raises:
+        WbltrError: code "training" when every trial diverged.
+    """
+    section = chain.recipe.classifier
+
+    def measure(asked: Sequence[Mapping[str, Any]]) -> list[float]:
+        sections = [classifier_of(section, values) for values in asked]
+        accuracies: dict[int, float] = {}
+        # Heads of different lengths cannot share their batches.
+        for epochs in sorted({one.epochs for one in sections}):
+            places = [place for place, one in enumerate(sections) if one.epochs == epochs]
+            _, tensors = load(chain.sweep([sections[place] for place in places], precision))
+            accuracies |= dict(zip(places, tensors["accuracy"].tolist(), strict=True))
+        return [accuracies[place] for place in range(len(sections))]
+
+    finished = study.finished()
+    while (left := budget.left(len(finished))) != 0:
+        study.run(at_once if left is None else min(at_once, left), measure)
+        finished = study.finished()
+        told(finished)
+    winner = best(finished)
+    return winner, classifier_of(section, winner.values)
