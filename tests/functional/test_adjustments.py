@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from wbltr.functional.adjustments import tau_normalize, tau_sweep
+from wbltr.functional.adjustments import (
+    logit_adjust,
+    logit_adjust_multiplicative,
+    retarget,
+    tau_normalize,
+    tau_sweep,
+)
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.functional.projections import row_norms
 
@@ -45,3 +51,74 @@ def test_a_zero_row_is_left_with_its_bias_at_every_tau() -> None:
     embeddings = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]])
     predictions = tau_sweep(embeddings @ weight.T, row_norms(weight), torch.zeros(2), [0.0, 1.0, 2.5])
     assert predictions.tolist() == [[1, 0]] * 3
+
+
+COUNTS = torch.tensor([500, 300, 100, 50, 40, 30, 20, 10, 0])
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.7, 1.0, 2.0])
+def test_additive_adjustment_takes_the_log_prior_off_every_logit(tau: float) -> None:
+    weight, bias, embeddings = head(0)
+    prior = COUNTS.clamp(min=1) / COUNTS.clamp(min=1).sum()
+    expected = embeddings @ weight.T + bias - tau * prior.log()
+    torch.testing.assert_close(embeddings @ weight.T + logit_adjust(bias, COUNTS, tau), expected)
+    torch.testing.assert_close(logit_adjust(embeddings @ weight.T + bias, COUNTS, tau), expected)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.65, 1.6])
+def test_multiplicative_adjustment_scales_every_logit_bias_included(tau: float) -> None:
+    weight, bias, embeddings = (part.double() for part in head(0))
+    prior = COUNTS.double().clamp(min=1) / COUNTS.clamp(min=1).sum()
+    new_weight, new_bias = logit_adjust_multiplicative(weight, bias, COUNTS, tau)
+    torch.testing.assert_close(embeddings @ new_weight.T + new_bias, (embeddings @ weight.T + bias) * prior.pow(-tau))
+
+
+def test_tau_zero_adjusts_nothing_and_equal_classes_keep_their_predictions() -> None:
+    weight, bias, embeddings = head(1)
+    assert torch.equal(logit_adjust(bias, COUNTS, 0.0), bias)
+    assert torch.equal(logit_adjust_multiplicative(weight, bias, COUNTS, 0.0)[0], weight)
+    before = (embeddings @ weight.T + bias).argmax(1)
+    alike = torch.full((9,), 7)
+    scaled_weight, scaled_bias = logit_adjust_multiplicative(weight, bias, alike, 1.6)
+    assert (embeddings @ weight.T + logit_adjust(bias, alike, 1.5)).argmax(1).equal(before)
+    assert (embeddings @ scaled_weight.T + scaled_bias).argmax(1).equal(before)
+
+
+def test_many_heads_are_adjusted_at_once() -> None:
+    weights, biases = torch.stack([head(0)[0], head(1)[0]]), torch.stack([head(0)[1], head(1)[1]])
+    found, found_bias = logit_adjust_multiplicative(weights, biases, COUNTS, 0.65)
+    alone, alone_bias = logit_adjust_multiplicative(weights[1], biases[1], COUNTS, 0.65)
+    assert torch.equal(found[1], alone)
+    assert torch.equal(found_bias[1], alone_bias)
+    assert torch.equal(logit_adjust(biases, COUNTS)[1], logit_adjust(biases[1], COUNTS))
+
+
+def test_retargeting_rescales_the_probabilities_by_bayes_rule() -> None:
+    source = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 8, generator=source, dtype=torch.float64)
+    target = torch.rand(8, generator=source)
+    prior = COUNTS[:8] / COUNTS[:8].sum()
+    rescaled = logits.softmax(1) * target / prior
+    expected = rescaled / rescaled.sum(1, keepdim=True)
+    torch.testing.assert_close(retarget(logits, COUNTS[:8], target).softmax(1), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_retargeting_to_the_training_prior_changes_nothing_and_there_and_back_neither() -> None:
+    bias = torch.randn(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(retarget(bias, COUNTS[:8], COUNTS[:8]), bias, rtol=0, atol=1e-12)
+    there = retarget(bias, COUNTS[:8], torch.arange(1, 9))
+    torch.testing.assert_close(retarget(there, torch.arange(1, 9), COUNTS[:8]), bias, rtol=0, atol=1e-12)
+
+
+def test_retargeting_to_equal_classes_is_additive_adjustment_at_tau_one() -> None:
+    bias = torch.randn(9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, adjusted = retarget(bias, COUNTS, torch.ones(9)), logit_adjust(bias, COUNTS)
+    torch.testing.assert_close(found, adjusted - torch.tensor(9.0, dtype=torch.float64).log(), rtol=0, atol=1e-12)
+
+
+def test_a_class_that_does_not_come_is_never_predicted() -> None:
+    target = torch.ones(9)
+    target[3] = 0
+    probabilities = retarget(torch.zeros(9), COUNTS, target).softmax(0)
+    assert probabilities[3] == 0
+    assert probabilities.isfinite().all()

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from wbltr.functional import metrics
 
@@ -61,3 +68,64 @@ def test_top_k_counts_a_label_among_the_k_largest() -> None:
     logits = torch.tensor([[0.1, 0.5, 0.4], [0.9, 0.05, 0.05]])
     assert metrics.top_k_correct(logits, torch.tensor([2, 2]), 2).tolist() == [True, False]
     assert metrics.top_k_correct(logits, torch.tensor([2, 2]), 5).tolist() == [True, True]
+
+
+@settings(deadline=None)
+@given(pairs)
+def test_precision_recall_and_f1_equal_scikit_learns_with_nan_where_there_is_nothing(values: list[tuple[int, int]]) -> None:
+    labels, predictions = (torch.tensor(side) for side in zip(*values, strict=True))
+    confusion = metrics.confusion_matrix(labels, predictions, C)
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, labels=range(C), zero_division=math.nan)
+    assert metrics.class_precision(confusion).tolist() == pytest.approx(precision.tolist(), nan_ok=True)
+    assert metrics.class_accuracy(confusion).tolist() == pytest.approx(recall.tolist(), nan_ok=True)
+    assert metrics.class_f1(confusion).tolist() == pytest.approx(f1.tolist(), nan_ok=True)
+    assert torch.equal(metrics.class_f1(confusion).nanmean(), metrics.macro_f1(confusion))
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.001, 1) | st.just(math.nan), min_size=1, max_size=20))
+def test_means_equal_the_standard_librarys_and_stand_in_order(accuracies: list[float]) -> None:
+    per_class = torch.tensor(accuracies, dtype=torch.float64)
+    present = [a for a in accuracies if not math.isnan(a)]
+    harmonic, geometric, worst, mean = (
+        float(f(per_class))
+        for f in (
+            metrics.harmonic_mean_accuracy,
+            metrics.geometric_mean_accuracy,
+            metrics.worst_accuracy,
+            metrics.mean_accuracy,
+        )
+    )
+    if not present:
+        assert all(math.isnan(value) for value in (harmonic, geometric, worst, mean))
+        return
+    assert harmonic == pytest.approx(statistics.harmonic_mean(present))
+    assert geometric == pytest.approx(statistics.geometric_mean(present))
+    assert worst == min(present)
+    assert worst <= harmonic + 1e-9 <= geometric + 2e-9 <= mean + 3e-9
+
+
+def test_a_class_that_is_never_right_takes_all_but_the_plain_mean_to_zero() -> None:
+    per_class = torch.tensor([0.0, 1.0, math.nan, 0.5])
+    assert float(metrics.harmonic_mean_accuracy(per_class)) == 0
+    assert float(metrics.geometric_mean_accuracy(per_class)) == 0
+    assert float(metrics.worst_accuracy(per_class)) == 0
+    assert float(metrics.worst_accuracy(per_class, torch.tensor([False, True, True, True]))) == 0.5
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("seed", range(5))
+def test_auroc_equals_scikit_learns_with_and_without_ties(levels: int, seed: int) -> None:
+    source = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, C - 1, (80,), generator=source)
+    scores = torch.randint(0, levels, (80, C), generator=source) / levels + 0.2 * torch.eye(C)[labels]
+    found = metrics.class_auroc(scores, labels)
+    expected = [roc_auc_score(labels == k, scores[:, k]) for k in range(C - 1)]
+    assert found[:-1].tolist() == pytest.approx(expected)
+    assert found[-1].isnan()
+    assert float(metrics.mean_accuracy(found)) == pytest.approx(sum(expected) / (C - 1))
+
+
+def test_auroc_is_nan_for_a_class_that_is_all_and_half_where_all_scores_tie() -> None:
+    assert metrics.class_auroc(torch.rand(4, 2, generator=torch.Generator()), torch.tensor([0] * 4)).isnan().all()
+    assert metrics.class_auroc(torch.ones(4, 2), torch.tensor([0, 1, 1, 0])).tolist() == [0.5, 0.5]

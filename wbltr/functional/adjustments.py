@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wbltr.functional.priors import log_prior
 from wbltr.functional.projections import row_norms
 
 
@@ -62,3 +63,72 @@ def l2_normalize(weight: Tensor) -> Tensor:
     Source: Alshammari et al., CVPR 2022, section 3.2 and Table 1 ("+ L2norm").
     """
     return tau_normalize(weight, 1.0)
+
+
+def logit_adjust(bias: Tensor, counts: Tensor, tau: float = 1.0) -> Tensor:
+    """Additive logit adjustment, as a bias.
+
+    b_k ← b_k − τ · log π_k
+
+    Args:
+        bias: `(…, C)`; logits do as well.
+        counts: `(C,)` training images per class; a class without images counts as one image.
+        tau: τ; 0 changes nothing, 1 predicts as if all classes were equally common.
+
+    Returns:
+        Shape and dtype of `bias`.
+
+    Source: Menon et al., ICLR 2021, eq. 9.
+
+    >>> logit_adjust(torch.zeros(2), torch.tensor([3, 1])).neg().exp().tolist()
+    [0.75, 0.25]
+    """
+    return bias - (tau * log_prior(counts)).to(bias.dtype)
+
+
+def logit_adjust_multiplicative(weight: Tensor, bias: Tensor, counts: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+    """Multiplicative logit adjustment: every logit, bias included, times π_k^(−τ).
+
+    w_k ← π_k^(−τ) · w_k,  b_k ← π_k^(−τ) · b_k
+
+    Meant for logits of a nearly collapsed network, where the true class's is positive: a negative logit of a rare class
+    falls further.
+
+    Args:
+        weight: `(…, C, D)`.
+        bias: `(…, C)`.
+        counts: `(C,)` training images per class; a class without images counts as one image.
+        tau: τ; 0 changes nothing. Published: 0.65 on CIFAR100-LT, 1.6 on CIFAR10-LT.
+
+    Returns:
+        Weight and bias, shapes and dtypes as they came.
+
+    Source: Hasegawa & Sato, ICLR 2024, section 5; Kim & Kim, IEEE Access 2020.
+
+    >>> logit_adjust_multiplicative(torch.ones(2, 1), torch.ones(2), torch.tensor([3, 1]), 1.0)[1].reciprocal().tolist()
+    [0.75, 0.25]
+    """
+    scale = (-tau * log_prior(counts)).exp()
+    return weight * scale.to(weight.dtype).unsqueeze(-1), bias * scale.to(bias.dtype)
+
+
+def retarget(bias: Tensor, counts: Tensor, target: Tensor) -> Tensor:
+    """The head for images whose classes come with another, known prior.
+
+    p′(k | x) ∝ p(k | x) · π′_k / π_k,  that is  b_k ← b_k + log π′_k − log π_k
+
+    Args:
+        bias: `(…, C)`; logits do as well.
+        counts: `(C,)` training images per class, for π; a class without images counts as one image.
+        target: π′, `(C,)`, scaled to sum to 1; a class with 0 gets −∞ and is never predicted.
+
+    Returns:
+        Shape and dtype of `bias`; with a uniform target `logit_adjust` at τ = 1, less log C.
+
+    Source: Saerens et al., Neural Computation 2002, eq. 2.4.
+
+    >>> retarget(torch.zeros(2), torch.tensor([3, 1]), torch.tensor([1.0, 1.0])).softmax(0)
+    tensor([0.2500, 0.7500])
+    """
+    wanted = target.double() / target.double().sum()
+    return bias + (wanted.log() - log_prior(counts)).to(bias.dtype)

@@ -50,3 +50,96 @@ def macro_f1(confusion: Tensor) -> Tensor:
     """Mean over classes of F1 = 2TP / (2TP + FP + FN); classes neither present nor predicted are left out: 0-d float64."""
     true_positive = confusion.diagonal().double()
     return (2 * true_positive / (confusion.sum(0) + confusion.sum(1)).double()).nanmean()
+
+
+def class_precision(confusion: Tensor) -> Tensor:
+    """Share of the images predicted as each class that are of it: `(C, C)` → `(C,)` float64, NaN for a class never predicted.
+
+    Its counterpart, the recall, is `class_accuracy`.
+
+    >>> class_precision(torch.tensor([[3, 0, 1], [1, 0, 0], [0, 0, 1]])).tolist()
+    [0.75, nan, 0.5]
+    """
+    return confusion.diagonal().double() / confusion.sum(0).double()
+
+
+def class_f1(confusion: Tensor) -> Tensor:
+    """F1 = 2TP / (2TP + FP + FN) of each class: `(C, C)` → `(C,)` float64, NaN for a class neither present nor predicted.
+
+    >>> class_f1(torch.tensor([[3, 0, 1], [1, 0, 0], [0, 0, 1]])).round(decimals=4).tolist()
+    [0.75, 0.0, 0.6667]
+    """
+    return 2 * confusion.diagonal().double() / (confusion.sum(0) + confusion.sum(1)).double()
+
+
+def harmonic_mean_accuracy(per_class: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Harmonic mean over classes of per-class accuracy: 0 as soon as one class is never right.
+
+    m / Σ_k (1 / a_k), over the m classes with images
+
+    Args:
+        per_class: `(C,)` in [0, 1]; NaN is left out.
+        mask: `(C,)` bool, the classes of a split; None for all.
+
+    Returns:
+        0-d float64, NaN if none is left.
+
+    >>> float(harmonic_mean_accuracy(torch.tensor([0.5, 1.0, float("nan")]))).__round__(4)
+    0.6667
+    """
+    return _present(per_class, mask).reciprocal().mean().reciprocal()
+
+
+def geometric_mean_accuracy(per_class: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Geometric mean over classes of per-class accuracy: 0 as soon as one class is never right.
+
+    (Π_k a_k)^(1 / m), over the m classes with images; arguments and NaN as in `harmonic_mean_accuracy`.
+
+    Source: Kubat & Matwin, ICML 1997.
+
+    >>> float(geometric_mean_accuracy(torch.tensor([0.25, 1.0])))
+    0.5
+    """
+    return _present(per_class, mask).log().mean().exp()
+
+
+def worst_accuracy(per_class: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Accuracy of the worst class; arguments and NaN as in `harmonic_mean_accuracy`.
+
+    >>> float(worst_accuracy(torch.tensor([0.25, 1.0, float("nan")])))
+    0.25
+    """
+    present = _present(per_class, mask)
+    return present.min() if len(present) else present.mean()
+
+
+def class_auroc(scores: Tensor, labels: Tensor) -> Tensor:
+    """Area under the ROC curve of each class against the rest: how often one of its images scores above one of the others.
+
+    (1 / (n · n̄)) · Σ_{i: y_i = k} Σ_{j: y_j ≠ k} ([s_ik > s_jk] + ½ [s_ik = s_jk])
+
+    Args:
+        scores: s, `(N, C)`; probabilities and logits rank differently, since a class is compared between images.
+        labels: `(N,)` int64.
+
+    Returns:
+        `(C,)` float64 in [0, 1]; NaN for a class with no images, or with all. Its `mean_accuracy` is the macro mean.
+
+    Source: Hanley & McNeil, Radiology 1982 (the Wilcoxon statistic, ties half).
+
+    >>> class_auroc(torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4]]), torch.tensor([0, 0, 1])).tolist()
+    [0.5, 0.5]
+    """
+    areas = []
+    for k, column in enumerate(scores.T.contiguous()):
+        inside, outside = column[labels == k].sort().values, column[labels != k]
+        above = len(inside) - torch.searchsorted(inside, outside, right=True)
+        not_below = len(inside) - torch.searchsorted(inside, outside)
+        areas.append((above + not_below).sum().double() / (2 * len(inside) * len(outside)))
+    return torch.stack(areas)
+
+
+def _present(per_class: Tensor, mask: Tensor | None) -> Tensor:
+    """The classes of the mask that are not NaN, in float64."""
+    chosen = (per_class if mask is None else per_class[mask]).double()
+    return chosen[~chosen.isnan()]

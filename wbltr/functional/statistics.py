@@ -1,0 +1,144 @@
+"""How sure an accuracy on these images is, and whether two heads differ on them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wbltr.functional.student import Interval
+
+
+def bootstrap_accuracy(right: Tensor, images: Tensor, replicates: int, generator: torch.Generator) -> Tensor:
+    """Per-class accuracy on bootstrap samples, images drawn with replacement within each class.
+
+    n_k images drawn from n_k of which r_k are right: right ones ~ Binomial(n_k, r_k / n_k), so no image is drawn one by one.
+
+    Args:
+        right: r, `(C,)` int64, images predicted right: `confusion.diagonal()`.
+        images: n, `(C,)` int64: `confusion.sum(1)`.
+        replicates: R, 1,000 to 10,000.
+        generator: on the device of `right`.
+
+    Returns:
+        `(R, C)` float64; NaN for a class without images. One matrix serves every split: see `bootstrap_interval`.
+
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 8 (stratified).
+
+    >>> bootstrap_accuracy(torch.tensor([2, 0, 0]), torch.tensor([2, 3, 0]), 1, torch.Generator()).tolist()
+    [[1.0, 0.0, nan]]
+    """
+    n = images.double().expand(replicates, -1)
+    return torch.binomial(n, _share(right, images).expand(replicates, -1), generator) / n
+
+
+def paired_bootstrap_difference(
+    first_only: Tensor, second_only: Tensor, images: Tensor, replicates: int, generator: torch.Generator
+) -> Tensor:
+    """Difference of two heads' per-class accuracies on the same bootstrap samples.
+
+    (images only the first has right, only the second, others) ~ Multinomial(n_k; a_k / n_k, b_k / n_k, rest)
+
+    Args:
+        first_only, second_only: a and b, `(C,)` int64, see `discordant`.
+        images: n, `(C,)` int64.
+        replicates: R, 1,000 to 10,000.
+        generator: on the device of `images`.
+
+    Returns:
+        `(R, C)` float64, first − second; NaN for a class without images. See `bootstrap_interval`.
+
+    Source: as `bootstrap_accuracy`; pairs as Efron & Tibshirani, section 7.2.
+
+    >>> paired_bootstrap_difference(*(torch.tensor([n]) for n in (0, 4, 4)), 2, torch.Generator()).tolist()
+    [[-1.0], [-1.0]]
+    """
+    n = images.double().expand(replicates, -1)
+    gained = torch.binomial(n, _share(first_only, images).expand(replicates, -1), generator)
+    lost = torch.binomial(n - gained, _share(second_only, images - first_only).expand(replicates, -1), generator)
+    return (gained - lost) / n
+
+
+def bootstrap_interval(per_class: Tensor, replicates: Tensor, mask: Tensor | None = None, level: float = 0.95) -> Interval:
+    """Percentile interval of a mean over classes.
+
+    [q_{(1 − level) / 2}, q_{(1 + level) / 2}] of the replicates' means over the classes
+
+    It speaks of other images of the same classes, for this one head: not of other seeds (see `welch_interval`).
+
+    Args:
+        per_class: `(C,)`, the accuracies or differences themselves; NaN is left out.
+        replicates: `(R, C)`, from `bootstrap_accuracy` or `paired_bootstrap_difference`.
+        mask: `(C,)` bool, the classes of a split; None for all.
+        level: in (0, 1).
+
+    Returns:
+        The mean and its bounds; all NaN where no class is left.
+
+    Source: Efron & Tibshirani, section 13.3.
+
+    >>> bootstrap_interval(torch.tensor([1.0, 0.5]), torch.tensor([[1.0, 0.0], [1.0, 1.0]]), level=0.5)
+    Interval(estimate=0.75, low=0.625, high=0.875)
+    """
+    if mask is not None:
+        per_class, replicates = per_class[mask], replicates[:, mask]
+    means = replicates.double().nanmean(1)
+    bounds = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=means.device)
+    low, high = means.quantile(bounds).tolist()
+    return Interval(float(per_class.double().nanmean()), low, high)
+
+
+def discordant(first: Tensor, second: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """How many images of each class only one of two heads predicts right.
+
+    Args:
+        first, second: predictions, `(N,)` int64, of the same images in the same order.
+        labels: `(N,)` int64.
+        classes: C.
+
+    Returns:
+        `(C,)` int64 three times: right by the first only, by the second only, all images.
+
+    >>> first, second, labels = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0])
+    >>> [n.tolist() for n in discordant(first, second, labels, 2)]
+    [[1, 0], [1, 0], [3, 0]]
+    """
+    one, other = first == labels, second == labels
+    return (
+        labels[one & ~other].bincount(minlength=classes),
+        labels[other & ~one].bincount(minlength=classes),
+        labels.bincount(minlength=classes),
+    )
+
+
+def mcnemar(first_only: int, second_only: int, mid_p: bool = False) -> float:
+    """McNemar's test that two heads are right on equally many of all images, exact and two-sided.
+
+    p = 2 · P(X ≤ m),  mid-p = 2 · P(X ≤ m) − P(X = m),  X ~ Binomial(a + b, ½), m = min(a, b)
+
+    It counts images, not classes: common classes of the part decide. For the mean over classes: `paired_bootstrap_difference`.
+
+    Args:
+        first_only, second_only: a and b, images that only the one, only the other head predicts right; sums of `discordant`.
+        mid_p: less cautious, closer to its level.
+
+    Returns:
+        p in (0, 1], not rounded; 1 where a = b.
+
+    Source: McNemar, Psychometrika 1947; mid-p: Fagerland et al., BMC Medical Research Methodology 2013.
+
+    >>> mcnemar(1, 5), mcnemar(1, 5, mid_p=True)
+    (0.21875, 0.125)
+    """
+    n, m = first_only + second_only, min(first_only, second_only)
+    if first_only == second_only:
+        return 1.0
+    ways, twice = 1, 2  # whole numbers of any length: no rounding before the last division
+    for k in range(m):
+        ways = ways * (n - k) // (k + 1)
+        twice += 2 * ways
+    return (twice - ways if mid_p else twice) / (1 << n)
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """Probability of a draw, float64; 0 where there is nothing to draw from."""
+    return (part.double() / whole).nan_to_num(0)
