@@ -31,7 +31,7 @@ MAY: dict[str, set[str]] = {
         "yaml",
     },
     "report": {"functional", "errors", "matplotlib", "yaml", "numpy"},
-    "studies": {"recipe", "pipeline", "stages", "heads", "models", "data", "functional", "errors", "optuna"},
+    "studies": {"torch", "recipe", "pipeline", "stages", "heads", "models", "data", "functional", "errors", "optuna"},
     "stages": {
         "pydantic",
         "randomness",

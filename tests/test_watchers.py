@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from wbltr.models import Classifier, new_head, new_network
-from wbltr.watchers import BestEpoch, Snapshots
+from wbltr.watchers import BestEpoch, Probe, Snapshots
 
 
 def new_model() -> Classifier:
@@ -66,3 +66,16 @@ def test_what_is_best_survives_a_checkpoint() -> None:
     other.after_epoch(1)
     other.settle()
     assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_probe_sees_the_model_in_eval_mode_and_leaves_it_as_it_was() -> None:
+    model = new_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen: list[tuple[int, torch.Tensor]] = []
+    model.train()
+    Probe(model, lambda epochs, predict: seen.append((epochs, predict(images))), "fp32").after_epoch(3)
+    assert model.training
+    assert seen[0][0] == 4
+    torch.testing.assert_close(seen[0][1], model.eval()(images).detach())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

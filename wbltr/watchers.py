@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from wbltr.machine import Precision, autocast
 from wbltr.models import Classifier
 
 
@@ -50,6 +51,44 @@ class Snapshots:
     def state(self) -> dict[str, Tensor]:
         """The snapshots."""
         return {"snapshots": self.weights}
+
+
+class Probe:
+    """Lets somebody outside look at the model after each epoch; who looks changes nothing, and may raise to end the training.
+
+    Args:
+        model: watched.
+        look: called with epochs done and `predict`: images `(B, C, H, W)` uint8 on any device → logits `(B, classes)`
+            float32 on the CPU, in eval mode.
+        precision: of the prediction.
+    """
+
+    def __init__(
+        self, model: Classifier, look: Callable[[int, Callable[[Tensor], Tensor]], None], precision: Precision
+    ) -> None:
+        self.model, self.look, self.precision = model, look, precision
+
+    def after_step(self, done: int) -> None:
+        """Nothing to do."""
+
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        """Let them look."""
+        self.model.eval()
+        try:
+            self.look(epoch + 1, self._predict)
+        finally:
+            self.model.train()
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing is kept."""
+        return {}
+
+    @torch.inference_mode()
+    def _predict(self, images: Tensor) -> Tensor:
+        device = self.model.weight.device
+        with autocast(device, self.precision):
+            return torch.cat([self.model(part.to(device)).float().cpu() for part in torch.split(images, 500)])
 
 
 class BestEpoch:

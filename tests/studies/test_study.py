@@ -43,7 +43,7 @@ def test_a_trial_that_diverged_is_kept_as_such_and_never_wins(tmp_path: Path) ->
 
 
 def test_all_diverged_is_an_error_with_what_to_do() -> None:
-    with pytest.raises(WbltrError, match="all 2 trials diverged") as caught:
+    with pytest.raises(WbltrError, match="all 2 trials diverged or were stopped") as caught:
         best([Trial(0, {}, None), Trial(1, {}, None)])
     assert caught.value.exit_code == 8
 

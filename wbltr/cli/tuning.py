@@ -3,60 +3,67 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from wbltr.cli.console import number
 from wbltr.cli.making import AFTER_FEATURES
 from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
-from wbltr.errors import WbltrError
-from wbltr.recipe import Recipe, available_precision
+from wbltr.errors import WbltrError, closest
+from wbltr.pipeline import Made
+from wbltr.recipe import Recipe, Row, available_precision
 from wbltr.report.results import accuracies
 
 if TYPE_CHECKING:
-    from wbltr.studies.study import Trial
+    from wbltr.studies.space import Space, Target
+    from wbltr.studies.study import Study, Trial
+    from wbltr.studies.tune import Budget
 
+FEATURES = Verb("tune features", study=True)
 CLASSIFIER = Verb("tune classifier", "latest/features", ("features",), AFTER_FEATURES, study=True)
-TRIALS = 100
+TRIALS: Mapping[str, int] = {"features": 20, "classifier": 100}
 SHOWN = 5
 
 
-def classifier(
-    request: Request, trials: int | None, minutes: float | None, batch: int, ranges: Sequence[str], storage: str | None
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What `tune` takes beside the common options.
+
+    Attributes:
+        trials, minutes: when to end; None: no bound, and with neither the default number of trials.
+        ranges: --range.
+        storage: a file or a database URL; None: a file in the store.
+    """
+
+    trials: int | None
+    minutes: float | None
+    ranges: Sequence[str]
+    storage: str | None
+
+
+def classifier(request: Request, asked: Asked, batch: int) -> None:
     """The second stage's weight decay, radius and what else --range names."""
     from wbltr.studies.space import parse
-    from wbltr.studies.study import Study
-    from wbltr.studies.tune import Budget, study_name, tune_classifier
+    from wbltr.studies.tune import study_name, tune_classifier
 
-    space = parse("classifier", ranges)
+    space = parse("classifier", asked.ranges)
     session = Session(CLASSIFIER, request)
     _check(session)
+    if session.recipe.classifier.through_network:
+        hint = "tune with classifier.layers=1 and mode=cached"
+        raise WbltrError("tune classifier trains heads on cached embeddings, not layers of the network", hint, "recipe")
+    embeddings = [session.chain.embeddings("train"), session.chain.embeddings("val")]
     if request.dry_run:
-        session.plan({None: [session.chain.features, session.chain.embeddings("train"), session.chain.embeddings("val")]})
+        session.plan({None: [session.chain.features, *embeddings]})
         return
     features = session.make(session.chain.features).artifact
     name = study_name("classifier", session.recipe, features.object_id, space)
-    place = storage or _journal(session, name)
-    study = Study(name, place, space, session.recipe.classifier.seed)
-    before = len(study.finished())
-    wanted = trials if trials is not None or minutes is not None else TRIALS
-    session.console.notice(
-        f"study {name} in {place}: " + (f"goes on after {before} trials" if before else "new")
-        + f"; {', '.join(f'{field} {tried}' for field, tried in space.items())}"
-    )  # fmt: skip
-    begun = time.monotonic()
-    budget = Budget(wanted, lambda: minutes is not None and time.monotonic() - begun > 60 * minutes)
-
-    def told(finished: Sequence[Trial]) -> None:
-        sound = [trial for trial in finished if trial.accuracy is not None]
-        if sound:
-            top = max(sound, key=lambda trial: trial.accuracy or 0.0)
-            session.console.notice(f"{len(finished)} trials, the best so far {_words(top, session.recipe)}")
-
-    with session.working([session.chain.embeddings("train"), session.chain.embeddings("val")]):
+    study, budget = _opened(session, "classifier", name, space, asked, session.recipe.classifier.seed)
+    with session.working(embeddings):
         winner, section = tune_classifier(
             study,
             session.chain,
@@ -64,75 +71,151 @@ def classifier(
             budget,
             at_once=batch,
             precision=available_precision(),
-            told=told,
+            told=lambda finished: _tell_best(session, finished),
         )
         made = session.maker.make(session.chain.classifier(section))
-        on_val = session.chain.on("val").evaluation(made.artifact)
-        evaluated, tensors = session.maker.load(on_val)
+        evaluated, tensors = session.maker.load(session.chain.on("val").evaluation(made.artifact))
+    _tell(session, made, study, name, winner, accuracies(tensors)["all"], evaluated)
+
+
+def features(request: Request, asked: Asked, row: Row) -> None:
+    """The first stage's weight decay, and its learning rate where --range names it; judged by a row on validation."""
+    from wbltr.studies.space import parse
+    from wbltr.studies.tune import study_name, tune_features
+
+    space = parse("features", asked.ranges)
+    session = Session(FEATURES, request)
+    _check(session)
+    if request.dry_run:
+        session.plan({None: [session.chain.dataset]})
+        return
+    with session.working([session.chain.on("val").measured(row)]):
+        dataset = session.maker.make(session.chain.dataset).artifact
+        validation = _validation(session, dataset.object_id)
+        name = study_name("features", session.recipe, f"{dataset.object_id} {row}", space)
+        study, budget = _opened(session, "features", name, space, asked, session.recipe.features.seed)
+        measured: list[tuple[Made, float | None, Made]] = []
+
+        def judge(recipe: Recipe, probe: Callable[..., None]) -> float:
+            maker = session.maker.beside(recipe, f"λ {recipe.features.weight_decay:.3g}")
+            maker.runtime = replace(maker.runtime, probe=probe)
+            made = maker.make(maker.chain.features)
+            evaluated, tensors = maker.load(maker.chain.on("val").measured(row))
+            measured.append((made, accuracies(tensors)["all"], evaluated))
+            return float(tensors["accuracy.all"])
+
+        winner, recipe = tune_features(
+            study, session.recipe, judge, validation, budget, lambda finished: _tell_best(session, finished)
+        )
+        judge(recipe, lambda epochs, predict: None)
+    made, again, evaluated = measured[-1]
+    _tell(session, made, study, name, winner, again, evaluated)
+
+
+def judging_row(text: str) -> Row:
+    """--row: one that stands on the first stage alone.
+
+    Raises:
+        WbltrError: code "usage".
+    """
+    rows: tuple[Row, ...] = tuple(row for row in get_args(Row) if not row.startswith("naive") and "last" not in row)
+    for row in rows:
+        if row == text:
+            return row
+    raise WbltrError(f"--row: no row '{text}'.{closest(text, list(rows))}", f"one of {', '.join(rows)}", "usage")
+
+
+def _validation(session: Session, dataset: str) -> tuple[Any, Any]:
+    """Images and labels by which a training is looked at on its way."""
+    tensors = session.store.load(dataset, ("val.",))
+    if "val.images" not in tensors:
+        hint = "tune on embeddings with wbltr tune classifier, or compare a few trainings with wbltr plot weight-decay"
+        raise WbltrError("tune features looks at images that the dataset holds; this one is a list of files", hint, "usage")
+    return tensors["val.images"], tensors["val.labels"]
+
+
+def _opened(session: Session, target: Target, name: str, space: Space, asked: Asked, seed: int) -> tuple[Study, Budget]:
+    """The study, announced, and when it ends."""
+    from wbltr.studies.study import Study
+    from wbltr.studies.tune import Budget
+
+    place = asked.storage or _journal(session, name)
+    study = Study(name, place, space, seed, warm_up=session.recipe.features.epochs // 2)
+    before = len(study.finished())
+    how = f"goes on after {before} trials" if before else "new"
+    tried = ", ".join(f"{field} {wanted}" for field, wanted in space.items())
+    session.console.notice(f"study {name} in {place}: {how}; {tried}")
+    begun, minutes = time.monotonic(), asked.minutes
+    trials = asked.trials if asked.trials is not None or minutes is not None else TRIALS[target]
+    return study, Budget(trials, lambda: minutes is not None and time.monotonic() - begun > 60 * minutes)
+
+
+def _tell_best(session: Session, finished: Sequence[Trial]) -> None:
+    sound = [trial for trial in finished if trial.accuracy is not None]
+    if sound:
+        top = max(sound, key=lambda trial: trial.accuracy or 0.0)
+        session.console.notice(f"{len(finished)} trials, the best so far {_words(top, session.recipe)}")
+
+
+def _tell(session: Session, made: Made, study: Study, name: str, winner: Trial, again: float | None, evaluated: Made) -> None:
+    """Name the winner, and tell of it and of the others."""
     session.store.set_ref(_ref(session), made.artifact.object_id)
     session.name_results([made])
     finished = study.finished()
-    again = accuracies(tensors)["all"]
-    diverged = sum(trial.accuracy is None for trial in finished)
-    if request.json:
-        session.console.document(
-            session.document(
-                made,
-                {
-                    "study": name,
-                    "storage": place,
-                    "trials": len(finished),
-                    "diverged": diverged,
-                    "best": {"values": dict(winner.values), "val": number_of(winner)},
-                    "val": again,
-                    "ref": _ref(session),
-                    "evaluation": evaluated.artifact.object_id,
-                },
-            )
-        )
+    pruned = sum(trial.curve is not None for trial in finished)
+    diverged = sum(trial.accuracy is None for trial in finished) - pruned
+    if session.request.json:
+        told = {
+            "study": name,
+            "trials": len(finished),
+            "diverged": diverged,
+            "pruned": pruned,
+            "best": {"number": winner.number, "values": dict(winner.values), "val": _per_cent(winner)},
+            "val": again,
+            "ref": _ref(session),
+            "evaluation": evaluated.artifact.object_id,
+        }
+        session.console.document(session.document(made, told))
         return
-    sound = sorted((t for t in finished if t.accuracy is not None), key=lambda t: -(t.accuracy or 0.0))
+    sound = sorted((trial for trial in finished if trial.accuracy is not None), key=lambda trial: -(trial.accuracy or 0.0))
     for trial in sound[:SHOWN]:
         session.console.notice(f"  trial {trial.number:>4}: {_words(trial, session.recipe)}")
-    if diverged:
-        session.console.notice(f"{diverged} of {len(finished)} trials diverged and were left out")
+    for count, what in ((diverged, "diverged"), (pruned, "were stopped early, left behind by the others")):
+        if count:
+            session.console.notice(f"{count} of {len(finished)} trials {what}")
     session.console.notice(f"made alone: {number(again)} on validation; named {_ref(session)}")
     session.console.result(made.artifact.object_id)
     session.console.notice(f"next: wbltr eval --from {made.artifact.object_id[:12]}, which opens the test set")
 
 
-def number_of(trial: Trial) -> float | None:
-    """A trial's accuracy in per cent."""
+def _per_cent(trial: Trial) -> float | None:
     return None if trial.accuracy is None else round(100 * trial.accuracy, 2)
 
 
 def _words(trial: Trial, recipe: Recipe) -> str:
     """`43.9 on validation: weight_decay 0.0012 (lr·λ 1.2e-05), radius 0.43`."""
     values: dict[str, Any] = dict(trial.values)
-    lr = values.get("lr", recipe.classifier.lr)
+    lr = values.get("lr", recipe.classifier.lr if "radius" in values else recipe.features.lr)
     told = []
     for name, value in values.items():
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
         told.append(f"{name} {text}" + (f" (lr·λ {lr * value:.2g})" if name == "weight_decay" else ""))
-    return f"{number(number_of(trial))} on validation: {', '.join(told)}"
+    return f"{number(_per_cent(trial))} on validation: {', '.join(told)}"
 
 
 def _check(session: Session) -> None:
     """Refuse before the work what cannot be tuned."""
     if session.recipe.dataset.val == "none":
         raise WbltrError("nothing to choose by: the dataset has no validation part", "see dataset.val", "recipe")
-    if session.recipe.classifier.through_network:
-        hint = "tune with classifier.layers=1 and mode=cached"
-        raise WbltrError("tune classifier trains heads on cached embeddings, not layers of the network", hint, "recipe")
     session.store.check_ref(_ref(session))
 
 
 def _ref(session: Session) -> str:
-    return f"tuned/{session.recipe.name}"
+    return f"tuned/{session.recipe.name}" + ("-features" if session.verb is FEATURES else "")
 
 
 def _journal(session: Session, name: str) -> str:
-    folder = session.store.root / "studies"
+    folder: Path = session.store.root / "studies"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

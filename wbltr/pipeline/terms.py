@@ -94,6 +94,8 @@ class Runtime:
         tick: `tick(done, total)`, called in every loop; raises when a stop was requested.
         report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
         notice: one line for the user.
+        probe: `probe(epochs, predict)` after each epoch of a network's training, where a study wants to look: `predict` takes
+            images and gives logits. It changes nothing; what it raises ends the stage.
         transfer: `transfer(received, total, bytes_per_second)`, progress of a download.
         checkpoint: `checkpoint(step, state)` after each step saves if it is time to; with `now=True`, as before a stop, always.
         restore: `restore(usable)` gives step, tensors and what else was kept, if `usable(tensors)`. `make` binds both to a key.
@@ -115,6 +117,7 @@ class Runtime:
     report: Callable[[Metrics], None] = _ignore
     notice: Callable[[str], None] = _ignore
     transfer: Callable[[int, int, float], None] = _ignore
+    probe: Callable[..., None] | None = None
     begin: Callable[[str, bool], None] = _ignore  # stage name, whether it is cached
     checkpoint: Callable[..., None] = _ignore
     restore: Callable[..., tuple[int, dict[str, Any], Mapping[str, Any]] | None] = _ignore

@@ -31,7 +31,7 @@ from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
 from wbltr.stages import sharing_hint
 from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
-from wbltr.watchers import BestEpoch, Snapshots, Watcher
+from wbltr.watchers import BestEpoch, Probe, Snapshots, Watcher
 
 
 def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
@@ -96,6 +96,8 @@ def _train(
         test = [torch.from_numpy(dataset[name]).to(device) for name in ("test.images", "test.labels")]
         best = BestEpoch(model, lambda: flip_averaged_accuracy(model, test[0], test[1], config.precision), config.epochs)
         watchers.append(best)
+    if runtime.probe is not None:
+        watchers.append(Probe(model, runtime.probe, config.precision))
     if config.snapshot_every is not None:
         snapshots = Snapshots(model, config.snapshot_every, config.epochs * len(steps))
         watchers.append(snapshots)

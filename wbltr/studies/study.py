@@ -11,6 +11,7 @@ from typing import Any
 from wbltr.errors import WbltrError
 from wbltr.studies.space import Choice, Space
 
+PRUNE_AFTER = 4  # trials that must have come to their end
 STARTUP = 10  # trials drawn at random before the sampler learns from them
 
 
@@ -21,12 +22,17 @@ class Trial:
     Attributes:
         number: in the study, from 0.
         values: what was tried, by name.
-        accuracy: on the validation part, share; None where it diverged.
+        accuracy: on the validation part, share; None where it diverged or was pruned.
     """
 
     number: int
     values: Mapping[str, Any]
     accuracy: float | None
+    curve: Mapping[int, float] | None = None  # of a pruned one: accuracy by epoch
+
+
+class Pruned(Exception):
+    """A trial that others have left behind."""
 
 
 class Study:
@@ -37,12 +43,13 @@ class Study:
         storage: a file for Optuna's journal, or a database URL.
         space: what is tried.
         seed: of the sampler; with several processes on one study each should have its own.
+        warm_up: epochs before a trial may be pruned, where trials report epochs.
 
     Raises:
         WbltrError: code "missing" when the storage cannot be reached.
     """
 
-    def __init__(self, name: str, storage: str, space: Space, seed: int) -> None:
+    def __init__(self, name: str, storage: str, space: Space, seed: int, warm_up: int = 0) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -55,7 +62,13 @@ class Study:
             )
             try:
                 self._study = optuna.create_study(
-                    storage=_storage(storage), study_name=name, direction="maximize", load_if_exists=True, sampler=sampler
+                    storage=_storage(storage),
+                    study_name=name,
+                    direction="maximize",
+                    load_if_exists=True,
+                    sampler=sampler,
+                    # A strong weight decay starts slowly, and a cosine schedule ends steeply: nobody is judged early.
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNE_AFTER, n_warmup_steps=warm_up),
                 )
             except Exception as error:
                 told = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -70,9 +83,12 @@ class Study:
         from optuna.trial import TrialState
 
         found = []
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)):
+        ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        for trial in self._study.get_trials(deepcopy=False, states=ended):
             if trial.state == TrialState.COMPLETE:
                 found.append(Trial(trial.number, dict(trial.params), trial.value))
+            elif trial.state == TrialState.PRUNED:
+                found.append(Trial(trial.number, dict(trial.params), None, dict(trial.intermediate_values)))
             elif trial.user_attrs.get("diverged"):
                 found.append(Trial(trial.number, dict(trial.params), None))
         return found
@@ -107,6 +123,39 @@ class Study:
             for trial, accuracy in zip(asked, accuracies, strict=True)
         ]
 
+    def run_one(self, measure: Callable[[Mapping[str, Any], Callable[[int, float], None]], float]) -> None:
+        """Try one, which says how far it is.
+
+        Args:
+            measure: values and `report(epochs, accuracy)` → accuracy, share. `report` raises `Pruned` where the trial is left
+                behind; a WbltrError of code "training" counts as diverged, whatever else it raises leaves the trial unfinished.
+        """
+        from optuna.trial import TrialState
+
+        distributions = {name: _distribution(wanted) for name, wanted in self.space.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trial = self._study.ask(distributions)
+
+        def report(epochs: int, accuracy: float) -> None:
+            trial.report(accuracy, epochs)
+            if trial.should_prune():
+                raise Pruned
+
+        state = TrialState.FAIL
+        accuracy = None
+        try:
+            accuracy = measure(trial.params, report)
+            state = TrialState.COMPLETE
+        except Pruned:
+            state = TrialState.PRUNED
+        except WbltrError as error:
+            if error.code != "training":
+                raise
+            trial.set_user_attr("diverged", True)
+        finally:
+            self._study.tell(trial, accuracy, state)
+
 
 def best(trials: Sequence[Trial]) -> Trial:
     """The best of the trials; of several the first.
@@ -116,7 +165,9 @@ def best(trials: Sequence[Trial]) -> Trial:
     """
     sound = [trial for trial in trials if trial.accuracy is not None]
     if not sound:
-        raise WbltrError(f"all {len(trials)} trials diverged", "narrow the search: --range lr=1e-4..1e-2", "training")
+        raise WbltrError(
+            f"all {len(trials)} trials diverged or were stopped", "narrow the search: --range lr=1e-4..1e-2", "training"
+        )
     return max(sound, key=lambda trial: (trial.accuracy or 0.0, -trial.number))
 
 

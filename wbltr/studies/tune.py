@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import Tensor
+
+from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.pipeline import Made, Node
 from wbltr.recipe import ClassifierConfig, Recipe
 from wbltr.stages import Chain
-from wbltr.studies.space import Space, Target, classifier_of
+from wbltr.studies.space import Space, Target, classifier_of, features_of
 from wbltr.studies.study import Study, Trial, best
 
+LOOKS = 20  # at a training on its way
 Load = Callable[[Node], tuple[Made, dict[str, Any]]]
 
 
@@ -45,6 +49,49 @@ def study_name(target: Target, recipe: Recipe, features: str, space: Space) -> s
     asked |= {"on": features, "space": {name: str(wanted) for name, wanted in sorted(space.items())}}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return f"{target}-{recipe.name}-{digest[:12]}"
+
+
+def tune_features(
+    study: Study,
+    recipe: Recipe,
+    judge: Callable[[Recipe, Callable[[int, Any], None]], float],
+    validation: tuple[Any, Any],
+    budget: Budget,
+    told: Callable[[Sequence[Trial]], None],
+) -> tuple[Trial, Recipe]:
+    """Search the first stage's settings, one training after another; each that comes to its end is a plain artifact.
+
+    Args:
+        recipe: what is varied.
+        judge: a recipe and the probe of its training → accuracy on the validation part, share.
+        validation: images `(N, C, H, W)` uint8 and labels `(N,)`, numpy, by which a trial is looked at on its way.
+        told: called with all finished trials after each.
+
+    Returns:
+        The best trial, and its recipe.
+
+    Raises:
+        WbltrError: code "training" when every trial diverged.
+    """
+    images, labels = validation
+    every = max(1, recipe.features.epochs // LOOKS)
+
+    def measure(values: Mapping[str, Any], report: Callable[[int, float], None]) -> float:
+        def probe(epochs: int, predict: Callable[[Tensor], Tensor]) -> None:
+            if epochs % every == 0 and epochs < recipe.features.epochs:
+                logits = predict(images)
+                confusion = confusion_matrix(labels, logits.argmax(1), logits.shape[1])
+                report(epochs, float(mean_accuracy(class_accuracy(confusion))))
+
+        return judge(recipe.model_copy(update={"features": features_of(recipe.features, values)}), probe)
+
+    finished = study.finished()
+    while budget.left(len(finished)) != 0:
+        study.run_one(measure)
+        finished = study.finished()
+        told(finished)
+    winner = best(finished)
+    return winner, recipe.model_copy(update={"features": features_of(recipe.features, winner.values)})
 
 
 def tune_classifier(
