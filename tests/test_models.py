@@ -119,4 +119,5 @@ def test_a_prelogit_layer_is_linear_and_initialised_by_the_seed() -> None:
     assert torch.equal(one(images), again(images))
     plain = new_network("small", (0.3,), (0.4,), 0).eval()
     layer = one.backbone[1]  # type: ignore[index]
+    assert one.last_layers(1) == [layer], "it is the last layer before the classifier"
     torch.testing.assert_close(one(images), plain(images) @ layer.weight.T + layer.bias)

@@ -71,11 +71,11 @@ def _norms(weight: Tensor) -> Tensor:
     return norms
 
 
-def what_max_norm_did(projected: Sequence[float], radius: float) -> str:
+def what_max_norm_did(projected: Sequence[float], radius: float, of: str = "classes") -> str:
     """One line on a constraint: whether it ever moved a row, and until when."""
     moving = [epoch + 1 for epoch, share in enumerate(projected) if share > 0]
     if not moving:
         return f"MaxNorm never did anything: every row stayed inside the radius {radius:.4g}"
     if moving[-1] < len(projected):
         return f"MaxNorm (radius {radius:.4g}) moved no row after epoch {moving[-1]} of {len(projected)}"
-    return f"MaxNorm (radius {radius:.4g}) moved {100 * projected[-1]:.0f} % of the classes in the last epoch"
+    return f"MaxNorm (radius {radius:.4g}) moved {100 * projected[-1]:.0f} % of the {of} in the last epoch"

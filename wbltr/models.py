@@ -136,19 +136,19 @@ class Network(nn.Module):
         return embeddings
 
     def last_layers(self, layers: int) -> list[nn.Module]:
-        """The last convolutions (a layer's filters count as one; shortcuts are left out) and the batch-norm after each."""
+        """The last convolutions, or a pre-logit layer, each with the batch-norm after it; shortcuts are left out."""
         found: list[nn.Module] = []
         following: nn.Module | None = None
-        convolutions = 0
+        counted = 0
         for name, module in reversed(list(self.named_modules())):
-            if "downsample" in name or convolutions == layers:
+            if "downsample" in name or counted == layers:
                 continue
             if isinstance(module, nn.BatchNorm2d):
                 following = module
-            elif isinstance(module, nn.Conv2d):
+            elif isinstance(module, nn.Conv2d | nn.Linear):
                 found += [module, *([following] if following is not None else [])]
                 following = None
-                convolutions += 1
+                counted += 1
         return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from wbltr.errors import WbltrError
 
@@ -247,6 +247,12 @@ class ClassifierConfig(Config):
         ball = self.max_norm
         if own.radius is not None:
             ball = (ball or MaxNormConfig()).model_copy(update={"radius": own.radius})
+        if self.layers > 1 and not any(part.startswith("last") for part in parts):
+            raise WbltrError(
+                f"row '{row}' is of the last layer, but classifier.layers is {self.layers}",
+                "leave classifier.layers out: rows such as cb-wd-max-last2 say it themselves",
+                "recipe",
+            )
         if "max" in parts and ball is None:
             raise WbltrError(f"row '{row}' needs classifier.max_norm", "add --set classifier.max_norm.radius=0.1", "recipe")
         if "wd" in parts and not weight_decay:
@@ -255,7 +261,7 @@ class ClassifierConfig(Config):
             weight_decay = first.weight_decay
         layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), self.layers)
         balanced = self.loss if self.loss != "ce" else "cb"
-        return self.model_copy(
+        section = self.model_copy(
             update={
                 "loss": balanced if loss == "cb" else "ce",
                 "weight_decay": weight_decay if {"wd", "default"} & set(parts) else 0.0,
@@ -265,6 +271,11 @@ class ClassifierConfig(Config):
                 "lr": self.lr if own.lr is None else own.lr,
             }
         )
+        try:
+            return ClassifierConfig.model_validate(section.model_dump())
+        except ValidationError as failure:
+            told = "; ".join(str(error["msg"]) for error in failure.errors())
+            raise WbltrError(f"row '{row}': {told}", "see its settings: classifier and heads", "recipe") from None
 
 
 class HeadSettings(Config):
@@ -300,6 +311,14 @@ class EvalConfig(Config):
         return self
 
 
+def _unused_settings(row: Row, settings: HeadSettings) -> list[str]:
+    """What is set for a row that cannot change it."""
+    parts = row.split("-")
+    trained = parts[0] in ("ce", "cb")
+    uses = {"weight_decay": trained and "wd" in parts and "default" not in parts, "radius": "max" in parts, "lr": trained}
+    return [name for name, used in uses.items() if getattr(settings, name) is not None and not used]
+
+
 class Claim(Config):
     """What a recipe was measured to give: accuracies in per cent, their spread over seeds, and how."""
 
@@ -332,6 +351,13 @@ class Recipe(Config):
     eval: EvalConfig = EvalConfig()
     heads: dict[Row, HeadSettings] = {}
     rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
+
+    @model_validator(mode="after")
+    def _settings_of_rows_are_used(self) -> Self:
+        for row, settings in self.heads.items():
+            if unused := _unused_settings(row, settings):
+                raise ValueError(f"heads.{row}: {', '.join(unused)} cannot change this row")
+        return self
 
     def with_features(self, **values: Any) -> Recipe:
         """The same recipe with these fields of its first stage replaced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -204,6 +204,8 @@ def _known_fields(path: tuple[str, ...]) -> list[str]:
         if field is None:
             return []
         options = [field.annotation, *get_args(field.annotation)]
+        if get_origin(field.annotation) is dict and len(path) > 1:
+            return list(get_args(field.annotation)[1].model_fields)
         section = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
     return list(section.model_fields) if section is not None else []
 
@@ -219,6 +221,10 @@ def _problem(error: Any, where: Where) -> str:
         lines = [place for below, place in where.items() if below[: len(path)] == path and place.startswith("--set ")] + lines
     dotted = ".".join(path) or "recipe"
     match error["type"]:
+        case "literal_error" if error["loc"][-1] == "[key]":
+            dotted, key = ".".join(map(str, error["loc"][:-2])), str(error["loc"][-2])
+            known = [word.strip("'") for word in re.findall(r"'[^']+'", error["msg"])]
+            text = f"{dotted}.{key}: no such row.{closest(key, known) or ' Known: ' + ', '.join(known)}"
         case "extra_forbidden":
             known = _known_fields(path[:-1])
             text = f"{dotted}: no such field.{closest(path[-1], known) or ' Known: ' + ', '.join(known)}"

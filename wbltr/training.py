@@ -293,6 +293,8 @@ def fit(
                     run[size] = captured(work, step.changed(), step.device) if team.size == 1 else work
                 run[size]()
                 done += 1
+                if number == len(sizes) - 1 and constraint is not None:
+                    history.at_radius[epoch], history.projected[epoch] = constraint.after_epoch()
                 for watcher in watchers:
                     watcher.after_step(int(done))
                 if number == len(sizes) - 1:
@@ -328,8 +330,6 @@ def _close(
     report: Callable[[Mapping[str, float]], None],
 ) -> None:
     """Write an epoch's row: the one moment in which the device is asked."""
-    if step.constraint is not None:
-        history.at_radius[epoch], history.projected[epoch] = step.constraint.after_epoch()
     mean_loss, accuracy = (step.sums[:IMAGES] / step.sums[IMAGES]).tolist()
     step.sums[: IMAGES + 1] = 0
     # The loss of an epoch's last step was taken before that step: look at what it left, too.

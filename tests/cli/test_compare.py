@@ -67,7 +67,12 @@ def test_naive_rows_are_left_out_aloud_until_their_features_are_finished(copied:
         (["--naive", "latest/features"], 2, "were trained with weight decay 0.005"),
         (["--seeds", "0,0"], 2, "given twice"),
         (["--seeds", "0,1", "--set", "classifier.seed=1"], 2, "--seeds sets it"),
-        (["--set", "classifier.weight_decay=0"], 2, "needs classifier.weight_decay"),
+        (["--set", "classifier.weight_decay=0", "--heads", "cb-wd"], 2, "needs classifier.weight_decay"),
+        (["--set", "heads={tau: {lr: 1.0}}"], 2, "heads.tau: lr cannot change this row"),
+        (["--set", "heads.cb-wdd.lr=1.0"], 2, "Did you mean 'cb-wd'"),
+        (["--set", "heads.cb-wd.radiu=1.0"], 2, "Did you mean 'radius'"),
+        (["--set", "heads.cb-max.radius=0", "--set", "classifier.max_norm.relative=false", "--heads", "cb-max"], 2, "'cb-max'"),
+        (["--set", "classifier.layers=2", "--heads", "cb"], 2, "is of the last layer"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(copied: Wbltr, arguments: list[str], code: int, words: str) -> None:
@@ -75,6 +80,25 @@ def test_bad_input_is_one_line_and_an_exit_code(copied: Wbltr, arguments: list[s
     assert said.code == code
     assert words in said.err
     assert said.out == ""
+
+
+def test_rows_that_the_recipe_has_no_settings_for_are_left_out_aloud(copied: Wbltr) -> None:
+    said = copied("compare", "--recipe", "digits-ir50", *SHORT, "--set", "classifier.weight_decay=0", "-n")
+    assert said.code == 0, said.err
+    assert "left out: ce-wd, ce-wd-max, cb-wd, cb-wd-max" in said.err
+    none = copied("compare", "--recipe", "digits-ir50", *SHORT, "--set", "dataset.val=none", "-n")
+    assert "left out: naive-tau, tau; give it: --set posthoc.tau=1.0" in none.err
+
+
+def test_naive_features_that_differ_in_more_are_refused(copied: Wbltr) -> None:
+    fields = ("--set", "features.weight_decay=0", "--set", "features.epochs=1")
+    other = copied("train-features", "--recipe", "digits-ir50", *SHORT, *fields, "-q").out.strip()
+    said = copied("compare", "--recipe", "digits-ir50", *SHORT, "--naive", other[:12])
+    assert said.code == 2
+    assert "epochs 1 instead of 3" in said.err
+    itself = copied("compare", "--from", other[:12], "--naive", other[:12])
+    assert itself.code == 2
+    assert "is naive itself" in itself.err
 
 
 def test_a_constraint_that_never_bound_is_told_in_one_line_at_the_end(copied: Wbltr) -> None:

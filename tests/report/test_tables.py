@@ -87,7 +87,7 @@ def test_a_caption_names_how_ours_were_measured(recipe: Recipe) -> None:
         assert word in told
     assert told.endswith("mean ± standard deviation over seeds 0, 1, 2")
     flattering = load_recipe("cifar100-ir100", ["eval.flip=true", "features.select=best-test"])
-    assert "epoch chosen on test, which flatters" in tables.protocol(flattering, [0])
+    assert "best epoch on the test set (features), which flatters" in tables.protocol(flattering, [0])
     assert "flip averaging on, seed 0" in tables.protocol(flattering, [0])
 
 

@@ -12,7 +12,7 @@ from wbltr.cli.seeds import with_seed
 from wbltr.cli.session import Session
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Made, Node, artifact, planned
-from wbltr.recipe import Row
+from wbltr.recipe import FeaturesConfig, Row
 from wbltr.report.paper import figures
 from wbltr.report.results import Spread, eval_document, spread
 from wbltr.report.words import caption, label
@@ -32,7 +32,9 @@ def run(session: Session, heads: str | None, naive: str | None) -> None:
     if naive is not None:
         _name_naive(session, makers, naive)
     first = next(iter(makers.values()))
-    if heads is None and naive is None and not _finished(session, first.chain.naive.features):
+    if heads is None:
+        rows = _possible(session, rows)
+    if heads is None and naive is None and set(NAIVE) & set(rows) and not _finished(session, first.chain.naive.features):
         rows = tuple(row for row in rows if row not in NAIVE)
         session.console.notice(
             "the naive rows are left out: no features of this recipe without weight decay are finished; make them: "
@@ -66,6 +68,26 @@ def _chosen(heads: str | None) -> tuple[Row, ...]:
     return tuple(row for row in known if row in asked)
 
 
+def _possible(session: Session, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Those of the rows that the recipe has settings for; of the others it is said why they are left out."""
+    left_out: dict[str, list[str]] = {}
+    kept = []
+    for row in rows:
+        if row in NAIVE and session.recipe.features.weight_decay == 0:
+            continue  # the first stage is this row
+        try:
+            session.chain.measured(row)
+        except WbltrError as error:
+            left_out.setdefault(error.hint, []).append(row)
+        else:
+            kept.append(row)
+    for hint, names in left_out.items():
+        session.console.notice(f"left out: {', '.join(names)}; {hint}")
+    if not kept:
+        raise WbltrError("the recipe has settings for no row at all", "see wbltr recipe show", "recipe")
+    return tuple(kept)
+
+
 def _makers(session: Session) -> dict[int, Maker]:
     """A maker for each seed of the second stage; all share the first stage."""
     own = session.recipe
@@ -89,6 +111,14 @@ def _name_naive(session: Session, makers: Mapping[int, Maker], asked: str) -> No
     if found.config.get("weight_decay") != 0:
         decay = f"were trained with weight decay {found.config.get('weight_decay')}"
         raise WbltrError(f"--naive {asked}: these features {decay}", "name those of features.weight_decay=0", "usage")
+    own = session.recipe.features
+    if own.weight_decay == 0:
+        raise WbltrError(f"--naive {asked}: the first stage is naive itself", "leave --naive out", "usage")
+    theirs = FeaturesConfig.model_validate(dict(found.config))
+    alike = theirs.model_copy(update={"weight_decay": own.weight_decay, "precision": own.precision})
+    if differing := [name for name in FeaturesConfig.model_fields if getattr(alike, name) != getattr(own, name)]:
+        told = ", ".join(f"{name} {getattr(theirs, name)} instead of {getattr(own, name)}" for name in differing)
+        raise WbltrError(f"--naive {asked}: these features differ in more than weight decay: {told}", "name others", "usage")
     for maker in makers.values():
         dataset = maker.chain.dataset
         of = dataset if isinstance(dataset, Artifact) else planned(session.store, dataset)[-1][1]
@@ -141,9 +171,11 @@ def _tell(session: Session, made: Mapping[Row, Mapping[str, tuple[Made, dict[str
         under += "\npaper: all classes, Alshammari et al., CVPR 2022; the epoch and λ, δ, τ chosen on the test set there"
     session.console.table(columns, lines, under)
     tell_what_never_moved(session, still)
-    best = max(spreads, key=lambda row: spreads[row]["all"].mean or 0)
-    head = next(iter(made[best].values()))[0].artifact.inputs["head"]
-    session.console.notice(f"next: wbltr eval --from {head[:12]} ({label(best, loss).removeprefix('+ ')}, the best of all)")
+    row = list(made)[-1]
+    head = next(iter(made[row].values()))[0].artifact.inputs["head"]
+    session.console.notice(
+        f"next: wbltr eval --from {head[:12]} ({label(row, loss).removeprefix('+ ')}), or wbltr report --table 4"
+    )
 
 
 def _difference(ours: float | None, theirs: float | None) -> float | None:

@@ -117,7 +117,7 @@ class Sources:
             for per in get_args(Literal["step", "epoch"]):
                 for relative, size in ((False, self.radius or 1.0), (True, share)):
                     ball = MaxNormConfig(radius=size, relative=relative, per=per)
-                    own = section.model_copy(update={"max_norm": ball, "mode": "cached", "layers": 1})
+                    own = section.model_copy(update={"max_norm": ball, "mode": "cached", "layers": 1, "select": "last"})
                     name = f"per {per}, radius {size:g}{' (relative)' if relative else ''}"
                     node = self.chain.classifier(own)
                     wanted[label(row, own.loss).removeprefix("+ "), name] = Wanted(

@@ -173,12 +173,16 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
 
 def _look_up(store: Store, recipe: Recipe, row: str) -> Artifact | None:
     """The finished eval of a row; None also where the recipe lacks what the row needs."""
-    source = ""
-    if recipe.dataset.listed:  # where the images lie is not known here, but what was made of them is
-        made = [one for one in artifacts(store) if one.stage == "dataset" and one.config == recipe.dataset.hashed()]
-        if not made:
-            return None
-        source = made[-1].inputs["source"]
+    if not recipe.dataset.listed:
+        return _look_up_of(store, recipe, row, "")
+    # Where the images lie is not known here, but what was made of them is; the newest that has this row.
+    made = [one for one in artifacts(store) if one.stage == "dataset" and one.config == recipe.dataset.hashed()]
+    made.sort(key=lambda one: str(one.record.get("witness", {}).get("started", "")), reverse=True)
+    found = (_look_up_of(store, recipe, row, one.inputs["source"]) for one in made)
+    return next((one for one in found if one is not None), None)
+
+
+def _look_up_of(store: Store, recipe: Recipe, row: str, source: str) -> Artifact | None:
     settled = settle_precision(store, recipe, Runtime(), source)
     try:
         node = Chain(settled, Lineage(source=source)).measured(cast(Row, row))

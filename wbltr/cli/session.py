@@ -101,7 +101,7 @@ class Session:
         try:
             with stoppable():
                 looking = replace(runtime, tick=tick, notice=progress.notice)
-                source, listed = settle_source(self.store, recipe.dataset, self.request.lists, looking)
+                source, listed = settle_source(self.store, recipe.dataset, self.request.lists, looking, self.request.root)
         finally:
             progress.end()
         return replace(line, source=source), replace(runtime, listed=listed)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 CHUNK = 1 << 20
-TITLE = "wbltr-stat 1"
+TITLE = "wbltr-stat 2"
 RACY_NS = 2 * 10**9  # a file younger than this may change again without another time stamp
 SAVE_EVERY = 60.0  # seconds
 
@@ -31,7 +31,7 @@ class Seen:
 
 
 class StatCache:
-    """(size, modification time, inode) of a file → what is known of its bytes, so that a second look costs a stat.
+    """What is known of a file's bytes, while its size, times and inode are the same: a second look costs a stat.
 
     Args:
         text: what `save` was given earlier; lines that make no sense are passed over.
@@ -55,12 +55,12 @@ class StatCache:
     def get(self, path: str, stat: os.stat_result) -> Seen | None:
         """What is known of this file, if it is still what it was."""
         size, modified, inode, seen = self._known.get(path, (-1, -1, -1, None))
-        return seen if (size, modified, inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino) else None
+        return seen if (size, modified, inode) == (stat.st_size, _changed(stat), stat.st_ino) else None
 
     def put(self, path: str, stat: os.stat_result, seen: Seen) -> None:
         """Keep what is known, but for a file that has only just been written."""
         if time.time_ns() - stat.st_mtime_ns > RACY_NS:
-            self._known[path] = (stat.st_size, stat.st_mtime_ns, stat.st_ino, seen)
+            self._known[path] = (stat.st_size, _changed(stat), stat.st_ino, seen)
             self._changed = True
             if time.monotonic() - self._saved > SAVE_EVERY:
                 self.save()
@@ -74,6 +74,11 @@ class StatCache:
             )
             self._save("\n".join((TITLE, *rows)))
             self._changed, self._saved = False, time.monotonic()
+
+
+def _changed(stat: os.stat_result) -> int:
+    """Nanoseconds. A program may set the modification time back, but not that of the entry."""
+    return max(stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def file_digest(path: Path) -> bytes:

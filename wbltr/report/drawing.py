@@ -20,7 +20,7 @@ from wbltr.report.figures import (
     weights_2d,
 )
 from wbltr.report.results import SPLITS, accuracies
-from wbltr.report.words import count
+from wbltr.report.words import count, selection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def protocol(recipe: Any, *, measured: bool = False) -> str:
     """Recipe, network, epochs, seeds; with `measured` also the part, and whether its mirror images are averaged in."""
     first = recipe.features
     text = f"{recipe.name}: {first.network}, {count(first.epochs, 'epoch')}, seed {first.seed}"
-    text += "" if first.select == "last" else ", epoch chosen on test"
+    text += "" if selection(recipe) == "last epoch" else f", {selection(recipe)}"
     return text + (f"; {recipe.eval.on} part, flip averaging {'on' if recipe.eval.flip else 'off'}" if measured else "")
 
 

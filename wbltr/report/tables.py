@@ -8,7 +8,7 @@ from typing import Any
 
 from wbltr.report import paper
 from wbltr.report.results import SPLITS, Spread
-from wbltr.report.words import count, label
+from wbltr.report.words import count, label, selection
 
 Found = Mapping[str, Mapping[str, Spread]]  # row → `all`, `many`, `medium`, `few` → what was measured; of one recipe
 
@@ -190,7 +190,7 @@ def protocol(recipe: Any, seeds: Iterable[int]) -> str:
     """How our figures of one recipe were measured, so that nobody takes them for the paper's protocol."""
     first, measured = recipe.features, recipe.eval
     several = sorted(set(seeds))
-    chosen = "last epoch" if first.select == "last" else "epoch chosen on test, which flatters"
+    chosen = selection(recipe) + ("" if selection(recipe) == "last epoch" else ", which flatters")
     factor = recipe.dataset.imbalance_factor
     cut = "" if factor is None else f" at imbalance factor {factor:g}"
     flip = "on" if measured.flip else "off"

@@ -85,8 +85,9 @@ def caption(
         lines.insert(1, f"mean ± standard deviation over n = {len(seeds)} seeds: {', '.join(map(str, seeds))}")
     if "best-test" in (recipe.features.select, recipe.classifier.select):
         lines.append(
-            "this flatters: the best of many epochs on the test set is no estimate (in the released code's logs +0.15 to +0.5 "
-            "points), and flip averaging adds another 0.4 to 1.1"
+            "this flatters: the best of many epochs on the test set, chosen with flip averaging, is no estimate "
+            "(in the released code's logs +0.15 to +0.5 points)"
+            + ("; flip averaging adds another 0.4 to 1.1" if config["flip"] else "")
         )
     without = classes_left_out(tensors)
     if without:

@@ -181,7 +181,9 @@ class Chain:
         if config.tau != "val":
             return Node(POSTHOC, config, {"head": below})
         if self.recipe.dataset.val == "none":
-            raise WbltrError("τ cannot be chosen: the dataset has no validation part", "give it: --tau 1.0", "recipe")
+            raise WbltrError(
+                "τ cannot be chosen: the dataset has no validation part", "give it: --set posthoc.tau=1.0", "recipe"
+            )
         return Node(POSTHOC, config, {"head": below, "embeddings": self.embeddings("val", below)})
 
     def head(self) -> Node | Artifact:

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 
 def settle_source(
-    store: Store, section: DatasetConfig, lists: Sequence[Path], runtime: Runtime
+    store: Store, section: DatasetConfig, lists: Sequence[Path], runtime: Runtime, root: Path | None = None
 ) -> tuple[str, ListedImages | None]:
     """Look at the images of a set that lists name, before any key: the digest of what they are, and what was found.
 
-    Where there is no folder to look in, the digest of an earlier make of the same section stands in.
+    Where there is no folder to look in and none was named, the digest of an earlier make of the same section stands in.
 
     Args:
-        lists: --list.
+        lists: --list; without it those in the root, or those of the earlier make.
+        root: --root; what is named is looked at, and nothing else.
 
     Raises:
         WbltrError: code "usage" for lists of a set that has none; what `wbltr.data.imagefiles.look` raises.
@@ -43,11 +44,12 @@ def settle_source(
         return "", None
     earlier = [made for made in artifacts(store) if made.stage == "dataset" and made.config == section.hashed()]
     earlier.sort(key=lambda made: str(made.record.get("witness", {}).get("started", "")))
-    roots = [root for root in runtime.roots if root != store.root / "downloads"]
-    if earlier and not any(is_folder(expanded(root)) for root in roots):
+    roots = [root] if root is not None else [place for place in runtime.roots if place != store.root / "downloads"]
+    if earlier and root is None and not lists and not any(is_folder(expanded(place)) for place in roots):
         runtime.notice(f"{section.source}: its images are not here; using the dataset {earlier[-1].object_id[:12]}")
         return earlier[-1].inputs["source"], None
-    if not lists and earlier:
+    published = [name for names in LISTED[section.source].files.values() for name in names]
+    if not lists and earlier and not (root is not None and any((expanded(root) / name).is_file() for name in published)):
         named = [Path(path) for path in earlier[-1].record.get("witness", {}).get("lists", [])]
         lists = named if all(path.is_file() for path in named) else []
     kept = store.root / "stat" / f"{section.source}.txt"

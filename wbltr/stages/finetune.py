@@ -77,8 +77,9 @@ def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime
             constraint=constraint,
             watchers=[best] if best is not None else [],
         )
-    if radius is not None:
-        runtime.notice(what_max_norm_did(history.projected.tolist(), radius))
+    if radius is not None and constraint is not None:
+        of = "classes" if len(constraint.weights) == 1 else "rows and filters"
+        runtime.notice(what_max_norm_did(history.projected.tolist(), radius, of))
     more = {}
     if best is not None:
         best.settle()
