@@ -182,7 +182,9 @@ class Chain:
             return Node(POSTHOC, config, {"head": below})
         if self.recipe.dataset.val == "none":
             raise WbltrError(
-                "τ cannot be chosen: the dataset has no validation part", "give it: --set posthoc.tau=1.0", "recipe"
+                "τ cannot be chosen: the dataset has no validation part",
+                "give it: --set posthoc.tau=1.0, or posthoc tau --tau 1.0",
+                "recipe",
             )
         return Node(POSTHOC, config, {"head": below, "embeddings": self.embeddings("val", below)})
 
