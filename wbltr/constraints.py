@@ -9,10 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wbltr.functional.projections import max_norm_scale
-
-ON_THE_RADIUS = 1 - 1e-4  # of the radius: a projected row may round to the inside
-BEYOND = 1 + 1e-6  # a row on the radius may round to the outside without having moved
+from wbltr.functional.projections import max_norm_scale, on_radius, was_moved
 
 
 class Constraint:
@@ -27,7 +24,7 @@ class Constraint:
         sphere: whether every row is brought to the radius (eq. 2), not only those outside (eq. 5).
 
     Attributes:
-        moved: bool, one a row of all weights: whether the ball shrank it (the sphere: moved it) since the last epoch's end.
+        moved: bool, one a row of all weights: whether it was shrunk since the last epoch's end.
     """
 
     def __init__(
@@ -36,6 +33,14 @@ class Constraint:
         self.weights = [weight.detach() for weight in weights]
         self.radii, self.per, self.sphere = tuple(radii), per, sphere
         self.moved = torch.zeros(sum(map(len, self.weights)), dtype=torch.bool, device=self.weights[0].device)
+
+    @classmethod
+    def unit_norm(cls, weight: Tensor) -> Constraint:
+        """Rows of unit norm after every step, and from the start (Fig. 2b)."""
+        sphere = cls([weight], [1.0], sphere=True)
+        sphere.project()
+        sphere.moved.zero_()
+        return sphere
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint needs."""
@@ -47,7 +52,7 @@ class Constraint:
         for weight, radius in zip(self.weights, self.radii, strict=True):
             scale = max_norm_scale(_norms(weight), radius, math.inf if self.sphere else 1.0)
             weight.mul_(scale.view(-1, *[1] * (weight.dim() - 1)))
-            moved.append((scale < 1 / BEYOND) | ((scale > BEYOND) & (scale < math.inf)))
+            moved.append(was_moved(scale))
         self.moved |= torch.cat(moved)
 
     def after_step(self) -> None:
@@ -59,7 +64,7 @@ class Constraint:
         """Project where it holds at each epoch's end; the share of rows on the radius, and of those moved in the epoch."""
         if self.per == "epoch":
             self.project()
-        on = [_norms(w) >= radius * ON_THE_RADIUS for w, radius in zip(self.weights, self.radii, strict=True)]
+        on = [on_radius(_norms(w), radius) for w, radius in zip(self.weights, self.radii, strict=True)]
         shares = float(torch.cat(on).double().mean()), float(self.moved.double().mean())
         self.moved.zero_()
         return shares

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from wbltr.functional.gradients import balanced_binary_cross_entropy_with_gradient, cross_entropy_with_gradient
 from wbltr.functional.losses import Loss, class_balanced_weights
-from wbltr.functional.projections import max_norm_scale
+from wbltr.functional.projections import max_norm_scale, was_moved
 
 Precision = Literal["bf16", "fp32"]
-BEYOND = 1 + 1e-6  # a row on the radius may round to the outside without having moved
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class HeadGroup:
     def _project(self, radii: Tensor) -> None:
         """Bring the columns to their ball or sphere `(T·C,)`; an infinite radius is no constraint."""
         scale = max_norm_scale(self.norms(), radii, self._stretch)
-        self.moved |= scale < 1 / BEYOND
+        self.moved |= was_moved(scale)
         self._weights.mul_(scale)
 
 

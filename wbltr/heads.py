@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import WbltrError
+from wbltr.functional.projections import on_radius
 from wbltr.head_group import HeadGroup, Precision, Trial
 from wbltr.randomness import epoch_order, generator
 
@@ -111,7 +112,7 @@ def fit_heads(
             walk(x, labels[order], factor)
             losses.append((of_all([g.losses for g in groups]) / images).cpu().flatten())
             norms.append(of_all([g.norms() for g in groups]).cpu())
-            at_radius.append(_part(norms[-1] >= radii * (1 - 1e-4), radii))
+            at_radius.append(_part(on_radius(norms[-1], radii), radii))
             projected.append(_part(of_all([g.moved for g in groups]).cpu(), radii))
             biases = of_all([g.matrix[-1] for g in groups]).cpu()
             finite = torch.isfinite(losses[-1]) & torch.isfinite(norms[-1]).all(1) & torch.isfinite(biases).all(1)

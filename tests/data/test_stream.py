@@ -233,7 +233,12 @@ def test_an_augmentation_of_the_other_kind_is_refused() -> None:
 
 def test_work_in_threads_comes_in_order_a_bounded_number_ahead() -> None:
     begun: list[int] = []
-    done = in_threads(lambda n: begun.append(n) or n, range(1000), 3, 10)  # type: ignore[func-returns-value]
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return number
+
+    done = in_threads(work, range(1000), 3, 10)
     first = [next(done) for _ in range(5)]
     assert first == [0, 1, 2, 3, 4]
     assert len(begun) <= 15

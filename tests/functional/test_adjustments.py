@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
 
 from wbltr.functional.adjustments import (
+    isotonic_norms,
     logit_adjust,
     logit_adjust_multiplicative,
     retarget,
@@ -122,3 +125,30 @@ def test_a_class_that_does_not_come_is_never_predicted() -> None:
     probabilities = retarget(torch.zeros(9), COUNTS, target).softmax(0)
     assert probabilities[3] == 0
     assert probabilities.isfinite().all()
+
+
+@pytest.mark.parametrize("direction", ["increasing", "decreasing"])
+@pytest.mark.parametrize("seed", range(5))
+def test_isotonic_norms_are_monotone_keep_mean_and_directions_and_twice_is_once(
+    direction: Literal["increasing", "decreasing"], seed: int
+) -> None:
+    source = torch.Generator().manual_seed(seed)
+    weight = torch.randn(30, 6, generator=source, dtype=torch.float64) * torch.rand(30, 1, generator=source)
+    counts = torch.randint(1, 15, (30,), generator=source)  # with ties
+    found = isotonic_norms(weight, counts, direction)
+    steps = row_norms(found)[counts.argsort()].diff() * (1 if direction == "increasing" else -1)
+    assert (steps >= -1e-12).all()
+    torch.testing.assert_close(torch.nn.functional.cosine_similarity(found, weight), torch.ones(30, dtype=torch.float64))
+    assert float(row_norms(found).mean()) == pytest.approx(float(row_norms(weight).mean()))
+    torch.testing.assert_close(isotonic_norms(found, counts, direction), found)
+
+
+def test_classes_of_one_size_get_one_norm_and_a_zero_row_stays_zero() -> None:
+    found = isotonic_norms(torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([5, 5, 1]), "increasing")
+    assert found.tolist() == [[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]
+
+
+def test_opposite_directions_pool_everything_that_goes_the_other_way() -> None:
+    weight, counts = torch.diag(torch.tensor([4.0, 2.0, 3.0])), torch.tensor([100, 10, 1])
+    assert row_norms(isotonic_norms(weight, counts, "increasing")).tolist() == [4.0, 2.5, 2.5]
+    assert row_norms(isotonic_norms(weight, counts, "decreasing")).tolist() == [3.0, 3.0, 3.0]

@@ -4,17 +4,12 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped]
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from torch import Tensor
 
 from wbltr.functional.geometry import (
     class_cosines,
     fisher_discriminant_ratio,
     mean_pairwise_cosine,
-    spearman_correlation,
 )
 from wbltr.functional.prototypes import simplex_etf
 
@@ -95,21 +90,3 @@ def test_a_simplex_has_the_least_mean_cosine_parallel_rows_the_most() -> None:
     assert float(mean_pairwise_cosine(torch.tensor([[1.0, 2.0], [2.0, 4.0]]))) == pytest.approx(1)
     assert mean_pairwise_cosine(torch.ones(1, 4)).isnan()
     assert mean_pairwise_cosine(torch.zeros(3, 4)).isnan()
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=3, max_size=30))
-def test_rank_correlation_equals_scipys_with_ties(values: list[tuple[int, int]]) -> None:
-    first, second = (torch.tensor(side) for side in zip(*values, strict=True))
-    found = spearman_correlation(first.double(), second)
-    if len(set(first.tolist())) == 1 or len(set(second.tolist())) == 1:
-        assert found.isnan()
-    else:
-        assert float(found) == pytest.approx(float(stats.spearmanr(first, second).statistic), abs=1e-12)
-
-
-def test_rank_correlation_sees_only_the_order() -> None:
-    counts = torch.tensor([500, 100, 20, 5])
-    rising: Tensor = counts.double().log()
-    assert float(spearman_correlation(rising, counts)) == pytest.approx(1)
-    assert float(spearman_correlation(-rising.exp(), counts)) == pytest.approx(-1)

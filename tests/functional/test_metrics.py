@@ -12,7 +12,6 @@ from sklearn.metrics import (
     confusion_matrix,
     f1_score,
     precision_recall_fscore_support,
-    roc_auc_score,
 )
 
 from wbltr.functional import metrics
@@ -111,21 +110,3 @@ def test_a_class_that_is_never_right_takes_all_but_the_plain_mean_to_zero() -> N
     assert float(metrics.geometric_mean_accuracy(per_class)) == 0
     assert float(metrics.worst_accuracy(per_class)) == 0
     assert float(metrics.worst_accuracy(per_class, torch.tensor([False, True, True, True]))) == 0.5
-
-
-@pytest.mark.parametrize("levels", [3, 1000])
-@pytest.mark.parametrize("seed", range(5))
-def test_auroc_equals_scikit_learns_with_and_without_ties(levels: int, seed: int) -> None:
-    source = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, C - 1, (80,), generator=source)
-    scores = torch.randint(0, levels, (80, C), generator=source) / levels + 0.2 * torch.eye(C)[labels]
-    found = metrics.class_auroc(scores, labels)
-    expected = [roc_auc_score(labels == k, scores[:, k]) for k in range(C - 1)]
-    assert found[:-1].tolist() == pytest.approx(expected)
-    assert found[-1].isnan()
-    assert float(metrics.mean_accuracy(found)) == pytest.approx(sum(expected) / (C - 1))
-
-
-def test_auroc_is_nan_for_a_class_that_is_all_and_half_where_all_scores_tie() -> None:
-    assert metrics.class_auroc(torch.rand(4, 2, generator=torch.Generator()), torch.tensor([0] * 4)).isnan().all()
-    assert metrics.class_auroc(torch.ones(4, 2), torch.tensor([0, 1, 1, 0])).tolist() == [0.5, 0.5]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.linalg import helmert  # type: ignore[import-untyped]
+from scipy.linalg import helmert
 from sklearn.neighbors import NearestCentroid
 
 from wbltr.functional.prototypes import class_means, cosine_head, cosine_logits, nearest_class_mean, simplex_etf
@@ -40,9 +41,9 @@ def test_the_cosine_head_predicts_the_mean_of_largest_cosine_and_the_nearest_nor
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-def test_a_class_without_images_is_never_predicted_and_spoils_no_other(distance: str) -> None:
-    weight, bias = nearest_class_mean(EMBEDDINGS, LABELS, 8, distance)  # type: ignore[arg-type]
-    few, few_bias = nearest_class_mean(EMBEDDINGS, LABELS, 6, distance)  # type: ignore[arg-type]
+def test_a_class_without_images_is_never_predicted_and_spoils_no_other(distance: Literal["euclidean", "cosine"]) -> None:
+    weight, bias = nearest_class_mean(EMBEDDINGS, LABELS, 8, distance)
+    few, few_bias = nearest_class_mean(EMBEDDINGS, LABELS, 6, distance)
     logits = NEW @ weight.T + bias
     assert not logits.isnan().any()
     assert logits.softmax(1)[:, 6:].eq(0).all()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize, minimize_scalar  # type: ignore[import-untyped]
+from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from wbltr.functional.losses import cross_entropy

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 from torch import Tensor
 
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
@@ -15,7 +16,9 @@ from wbltr.functional.statistics import (
     bootstrap_interval,
     discordant,
     mcnemar,
+    mean_interval,
     paired_bootstrap_difference,
+    welch_interval,
 )
 
 IMAGES = torch.tensor([40, 25, 12, 3, 0])
@@ -137,13 +140,14 @@ def test_the_difference_of_the_accuracies_is_what_only_one_head_has_right() -> N
 
 
 @settings(deadline=None)
-@given(st.integers(0, 200), st.integers(0, 200))
-def test_mcnemar_equals_scipys_binomial_test(a: int, b: int) -> None:
-    expected = stats.binomtest(a, a + b, 0.5).pvalue if a + b else 1.0
-    assert mcnemar(a, b) == pytest.approx(expected, rel=1e-9)
-    mid = min(2 * stats.binom.cdf(min(a, b), a + b, 0.5) - stats.binom.pmf(min(a, b), a + b, 0.5), 1.0)
-    assert mcnemar(a, b, mid_p=True) == pytest.approx(mid, rel=1e-9)
-    assert 0 < mcnemar(a, b, mid_p=True) <= mcnemar(a, b) == mcnemar(b, a) <= 1
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_equals_the_sum_over_all_outcomes(a: int, b: int) -> None:
+    n, m = a + b, min(a, b)
+    below = Fraction(2 * sum(math.comb(n, k) for k in range(m + 1)), 2**n)
+    assert mcnemar(a, b) == pytest.approx(min(float(below), 1.0), rel=1e-9)
+    mid = below - Fraction(math.comb(n, m), 2**n)
+    assert mcnemar(a, b, mid_p=True) == pytest.approx(1.0 if a == b else float(mid), rel=1e-9)
+    assert mcnemar(a, b, mid_p=True) <= mcnemar(a, b) == mcnemar(b, a)
 
 
 def test_heads_that_never_differ_or_differ_evenly_give_no_evidence() -> None:
@@ -153,3 +157,42 @@ def test_heads_that_never_differ_or_differ_evenly_give_no_evidence() -> None:
 def test_thousands_of_discordant_images_neither_overflow_nor_underflow_to_nothing() -> None:
     assert mcnemar(2600, 2400) == pytest.approx(float(stats.binomtest(2400, 5000).pvalue), rel=1e-9)
     assert mcnemar(0, 1000) == pytest.approx(2 * 0.5**1000, rel=1e-12, abs=0)
+
+
+def test_known_bounds_from_the_printed_tables() -> None:
+    table = {1: 12.706, 2: 4.303, 4: 2.776, 10: 2.228, 30: 2.042, 120: 1.980}
+    assert {n: round(mean_interval(0.0, math.sqrt(n + 1), n + 1).high, 3) for n in table} == table
+
+
+def test_the_interval_of_a_mean_equals_scipys() -> None:
+    low, high = stats.t.interval(0.9, 4, loc=42.0, scale=0.5 / math.sqrt(5))
+    assert mean_interval(42.0, 0.5, 5, 0.9) == pytest.approx((42.0, low, high))
+
+
+@pytest.mark.parametrize("deviations", [(0.5, 0.3), (1e-9, 3.0), (0.0, 1.0), (1e4, 1e-4)])
+@pytest.mark.parametrize("n", [(5, 5), (2, 30), (3, 4)])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
+def test_the_welch_interval_equals_scipys(deviations: tuple[float, float], n: tuple[int, int], level: float) -> None:
+    test = stats.ttest_ind_from_stats(43.0, deviations[0], n[0], 42.0, deviations[1], n[1], equal_var=False)
+    v = [s**2 / m for s, m in zip(deviations, n, strict=True)]
+    degrees = sum(v) ** 2 / sum(part**2 / (m - 1) for part, m in zip(v, n, strict=True))
+    reach = float(stats.t.ppf((1 + level) / 2, degrees)) * math.sqrt(sum(v))
+    found = welch_interval(43.0, 42.0, deviations, n, level)
+    assert found == pytest.approx((1.0, 1.0 - reach, 1.0 + reach), rel=1e-7)
+    # And zero lies outside exactly where scipy's test rejects.
+    assert (found.low > 0) == (test.pvalue < 1 - level)
+
+
+def test_swapping_the_sides_turns_the_interval_round() -> None:
+    one, other = welch_interval(43.0, 42.5, (0.5, 0.3), (5, 4)), welch_interval(42.5, 43.0, (0.3, 0.5), (4, 5))
+    assert (one.estimate, one.low, one.high) == pytest.approx((-other.estimate, -other.high, -other.low))
+
+
+def test_one_seed_has_no_bounds_and_no_spread_has_no_width() -> None:
+    alone = mean_interval(42.0, math.nan, 1)
+    assert alone.estimate == 42.0
+    assert math.isnan(alone.low)
+    assert math.isnan(alone.high)
+    assert math.isnan(welch_interval(43.0, 42.0, (0.5, math.nan), (5, 1)).low)
+    assert welch_interval(43.0, 42.0, (0.0, 0.0), (5, 5)) == (1.0, 1.0, 1.0)
+    assert mean_interval(42.0, 0.0, 5) == (42.0, 42.0, 42.0)

@@ -14,7 +14,7 @@ from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Made, Node, artifact, planned
 from wbltr.recipe import FeaturesConfig, Row
 from wbltr.report.paper import figures
-from wbltr.report.results import Spread, eval_document, spread
+from wbltr.report.results import Spread, difference, eval_document, spread
 from wbltr.report.words import caption, label
 
 NAIVE: tuple[Row, ...] = ("naive", "naive-tau")
@@ -135,7 +135,7 @@ def _tell(session: Session, made: Mapping[Row, Mapping[str, tuple[Made, dict[str
     }
     paper = {row: figures(recipe.dataset.source, recipe.dataset.imbalance_factor, row) for row in made}
     published = {row: found.all if found is not None else None for row, found in paper.items()}
-    differences = {row: _difference(spreads[row]["all"].mean, published[row]) for row in made}
+    differences = {row: difference(spreads[row]["all"].mean, published[row]) for row in made}
     last, _, tensors = list(list(made.values())[-1].values())[-1]
     still = what_never_moved(session, {row: [run[0] for run in runs.values()] for row, runs in made.items()})
     if session.request.json:
@@ -176,10 +176,6 @@ def _tell(session: Session, made: Mapping[Row, Mapping[str, tuple[Made, dict[str
     session.console.notice(
         f"next: wbltr eval --from {head[:12]} ({label(row, loss).removeprefix('+ ')}), or wbltr report --table 4"
     )
-
-
-def _difference(ours: float | None, theirs: float | None) -> float | None:
-    return None if ours is None or theirs is None else round(ours - theirs, 2)
 
 
 def _signed(value: float | None) -> str:

@@ -16,7 +16,7 @@ from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Made
 from wbltr.recipe import Recipe, Row, available_precision
-from wbltr.report.results import accuracies
+from wbltr.report.results import accuracies, per_cent
 
 if TYPE_CHECKING:
     from wbltr.studies.space import Space, Target
@@ -189,7 +189,7 @@ def _tell(session: Session, made: Made, study: Study, name: str, winner: Trial, 
 
 
 def _per_cent(trial: Trial) -> float | None:
-    return None if trial.accuracy is None else round(100 * trial.accuracy, 2)
+    return None if trial.accuracy is None else per_cent(trial.accuracy)
 
 
 def _words(trial: Trial, recipe: Recipe) -> str:

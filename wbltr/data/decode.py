@@ -64,7 +64,7 @@ def jpeg_decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
     """What `torchvision.io.decode_jpeg` calls with bytes, mode, and whether to apply EXIF; None where it is gone.
 
     Whoever decodes in threads calls this first, so that no two of them import torchvision at once. torchvision 0.29 announces
-    that its decoders will go; Pillow takes 1.6 times as long.
+    that its decoders will go; Pillow then takes over, slower.
     """
     try:
         import torchvision.io.image  # noqa: F401 - loads the operator

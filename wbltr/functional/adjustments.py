@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from wbltr.functional.priors import log_prior
-from wbltr.functional.projections import row_norms
+from wbltr.functional.projections import row_norms, unit_norm
 
 
 def tau_normalize(weight: Tensor, tau: float) -> Tensor:
@@ -132,3 +133,31 @@ def retarget(bias: Tensor, counts: Tensor, target: Tensor) -> Tensor:
     """
     wanted = target.double() / target.double().sum()
     return bias + (wanted.log() - log_prior(counts)).to(bias.dtype)
+
+
+def isotonic_norms(weight: Tensor, counts: Tensor, direction: Literal["increasing", "decreasing"]) -> Tensor:
+    """Rows whose norms are monotone in the size of the classes, and otherwise as they were.
+
+    w_k ← ν_k · w_k / ‖w_k‖,  ν the isotonic regression of ‖w‖ against n
+
+    Classes of the same size get the same norm, the regression of their mean.
+
+    Args:
+        weight: `(C, D)`.
+        counts: `(C,)` training images per class.
+        direction: `increasing`: no class has a smaller norm than one with fewer images; `decreasing`: no larger one.
+
+    Returns:
+        `(C, D)`; the mean norm stays, but zero rows stay zero.
+
+    Source: this project's own; the regression is scikit-learn's.
+
+    >>> head = torch.tensor([[3.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
+    >>> row_norms(isotonic_norms(head, torch.tensor([9, 3, 1]), "increasing")).tolist()
+    [3.0, 1.5, 1.5]
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    norms = row_norms(weight).double().cpu().numpy()
+    fitted = IsotonicRegression(increasing=direction == "increasing").fit_transform(counts.cpu().numpy(), norms)
+    return unit_norm(weight) * torch.from_numpy(fitted).to(weight).unsqueeze(-1)

@@ -88,30 +88,3 @@ def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
     rows = unit_norm(rows[row_norms(rows) > 0])
     m = len(rows)
     return (rows.sum(0).square().sum() - m) / torch.tensor(m * (m - 1), dtype=torch.float64, device=rows.device)
-
-
-def spearman_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's rank correlation, as of a head's norms with the class counts.
-
-    Pearson's correlation of the ranks; equal values share their mean rank
-
-    Args:
-        first, second: `(N,)`.
-
-    Returns:
-        0-d float64 in [−1, 1]; NaN where one side does not vary.
-
-    Source: Spearman, American Journal of Psychology 1904.
-
-    >>> float(spearman_correlation(torch.tensor([0.1, 0.2, 0.9]), torch.tensor([500, 50, 5])))
-    -1.0
-    """
-    a, b = (ranks - ranks.mean() for ranks in (_mean_ranks(first), _mean_ranks(second)))
-    return (a * b).sum() / (a.square().sum() * b.square().sum()).sqrt()
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    """Rank of each value from 0, equal values sharing the mean of theirs: `(N,)` float64."""
-    ordered = values.sort().values
-    low, high = torch.searchsorted(ordered, values), torch.searchsorted(ordered, values, right=True)
-    return (low + high - 1).double() / 2

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from wbltr.functional.losses import cross_entropy
+from wbltr.functional.priors import log_prior
 
 
 def ldam_margins(counts: Tensor, largest: float = 0.5) -> Tensor:
@@ -125,4 +126,4 @@ def balanced_softmax(logits: Tensor, labels: Tensor, counts: Tensor, weights: Te
     >>> float(balanced_softmax(torch.zeros(1, 2), torch.tensor([1]), torch.tensor([4, 1])).neg().exp()).__round__(4)
     0.2
     """
-    return cross_entropy(logits + counts.double().clamp(min=1).log().to(logits.dtype), labels, weights)
+    return logit_adjusted(logits, labels, log_prior(counts), 1.0, weights)

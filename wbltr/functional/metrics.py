@@ -48,8 +48,7 @@ def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
 def macro_f1(confusion: Tensor) -> Tensor:
     """Mean over classes of F1 = 2TP / (2TP + FP + FN); classes neither present nor predicted are left out: 0-d float64."""
-    true_positive = confusion.diagonal().double()
-    return (2 * true_positive / (confusion.sum(0) + confusion.sum(1)).double()).nanmean()
+    return class_f1(confusion).nanmean()
 
 
 def class_precision(confusion: Tensor) -> Tensor:
@@ -111,32 +110,6 @@ def worst_accuracy(per_class: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     present = _present(per_class, mask)
     return present.min() if len(present) else present.mean()
-
-
-def class_auroc(scores: Tensor, labels: Tensor) -> Tensor:
-    """Area under the ROC curve of each class against the rest: how often one of its images scores above one of the others.
-
-    (1 / (n · n̄)) · Σ_{i: y_i = k} Σ_{j: y_j ≠ k} ([s_ik > s_jk] + ½ [s_ik = s_jk])
-
-    Args:
-        scores: s, `(N, C)`; probabilities and logits rank differently, since a class is compared between images.
-        labels: `(N,)` int64.
-
-    Returns:
-        `(C,)` float64 in [0, 1]; NaN for a class with no images, or with all. Its `mean_accuracy` is the macro mean.
-
-    Source: Hanley & McNeil, Radiology 1982 (the Wilcoxon statistic, ties half).
-
-    >>> class_auroc(torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4]]), torch.tensor([0, 0, 1])).tolist()
-    [0.5, 0.5]
-    """
-    areas = []
-    for k, column in enumerate(scores.T.contiguous()):
-        inside, outside = column[labels == k].sort().values, column[labels != k]
-        above = len(inside) - torch.searchsorted(inside, outside, right=True)
-        not_below = len(inside) - torch.searchsorted(inside, outside)
-        areas.append((above + not_below).sum().double() / (2 * len(inside) * len(outside)))
-    return torch.stack(areas)
 
 
 def _present(per_class: Tensor, mask: Tensor | None) -> Tensor:

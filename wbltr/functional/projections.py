@@ -44,6 +44,16 @@ def max_norm_scale(norms: Tensor, radius: float | Tensor, stretch: float | Tenso
     return (radius / norms.clamp(min=1e-30)).clamp(max=stretch)
 
 
+def on_radius(norms: Tensor, radius: float | Tensor) -> Tensor:
+    """Whether each row lies on the radius or beyond, as bool; a projected one may have rounded to the inside."""
+    return norms >= radius * (1 - 1e-4)
+
+
+def was_moved(scale: Tensor) -> Tensor:
+    """Whether `max_norm_scale` shrank each row, as bool; one on the radius may round to the outside without having moved."""
+    return scale < 1 / (1 + 1e-6)
+
+
 def unit_norm(weight: Tensor) -> Tensor:
     """Project each row onto the unit sphere: w_k ← w_k / ‖w_k‖; zero rows stay zero.
 

@@ -115,6 +115,7 @@ def distillation(
     """
     taught = (teacher / temperature).log_softmax(-1)
     learned = (logits / temperature).log_softmax(-1)
-    losses = temperature**2 * (taught.exp() * (taught - learned)).sum(-1)
+    divergence = torch.nn.functional.kl_div(learned, taught.expand_as(learned), reduction="none", log_target=True)
+    losses = temperature**2 * divergence.sum(-1)
     soft = (losses if weights is None else losses * weights.to(losses.dtype)[labels]).mean(-1)
     return torch.lerp(cross_entropy(logits, labels, weights), soft, alpha)

@@ -1,11 +1,20 @@
-"""How sure an accuracy on these images is, and whether two heads differ on them."""
+"""How sure an accuracy is, on these images and over seeds, and whether two heads differ."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from wbltr.functional.student import Interval
+
+class Interval(NamedTuple):
+    """An estimate between its two bounds."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 def bootstrap_accuracy(right: Tensor, images: Tensor, replicates: int, generator: torch.Generator) -> Tensor:
@@ -122,23 +131,79 @@ def mcnemar(first_only: int, second_only: int, mid_p: bool = False) -> float:
         mid_p: less cautious, closer to its level.
 
     Returns:
-        p in (0, 1], not rounded; 1 where a = b.
+        p in [0, 1]; 1 where a = b.
 
     Source: McNemar, Psychometrika 1947; mid-p: Fagerland et al., BMC Medical Research Methodology 2013.
 
-    >>> mcnemar(1, 5), mcnemar(1, 5, mid_p=True)
-    (0.21875, 0.125)
+    >>> [round(mcnemar(1, 5, mid_p), 5) for mid_p in (False, True)]
+    [0.21875, 0.125]
     """
+    from scipy.stats import binom, binomtest
+
     n, m = first_only + second_only, min(first_only, second_only)
     if first_only == second_only:
         return 1.0
-    ways, twice = 1, 2  # whole numbers of any length: no rounding before the last division
-    for k in range(m):
-        ways = ways * (n - k) // (k + 1)
-        twice += 2 * ways
-    return (twice - ways if mid_p else twice) / (1 << n)
+    return float(2 * binom.cdf(m, n, 0.5) - binom.pmf(m, n, 0.5) if mid_p else binomtest(m, n).pvalue)
+
+
+def mean_interval(mean: float, deviation: float, n: int, level: float = 0.95) -> Interval:
+    """Confidence interval of a mean over seeds.
+
+    m ± t_{n−1} · s / √n
+
+    Args:
+        mean, deviation: m and s, the latter with n − 1 below it.
+        n: seeds; of one alone the bounds are NaN.
+        level: in (0, 1).
+
+    Source: Student, Biometrika 1908.
+
+    >>> [round(x, 3) for x in mean_interval(42.0, 0.5, 5)]
+    [42.0, 41.379, 42.621]
+    """
+    reach = _bound(level, n - 1) * deviation / math.sqrt(n) if n > 1 else math.nan
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def welch_interval(
+    first: float, second: float, deviations: tuple[float, float], n: tuple[int, int], level: float = 0.95
+) -> Interval:
+    """Confidence interval of the difference of two means over unpaired seeds, whose spreads may differ.
+
+    m_1 − m_2 ± t_ν · √(v_1 + v_2),  v_j = s_j² / n_j,  ν = (v_1 + v_2)² / (v_1² / (n_1 − 1) + v_2² / (n_2 − 1))
+
+    Args:
+        first, second: the means m_1, m_2.
+        deviations: s_1, s_2, with n − 1 below them.
+        n: n_1, n_2 seeds; where one is 1 the bounds are NaN.
+        level: in (0, 1).
+
+    Returns:
+        The difference first − second and its bounds; no wider than a point where neither side varies.
+
+    Source: Welch, Biometrika 1947.
+
+    >>> [round(x, 3) for x in welch_interval(43.0, 42.0, (0.5, 0.3), (5, 5))]
+    [1.0, 0.375, 1.625]
+    """
+    difference = first - second
+    if min(n) < 2:
+        return Interval(difference, math.nan, math.nan)
+    v = [s**2 / m for s, m in zip(deviations, n, strict=True)]
+    if sum(v) == 0:
+        return Interval(difference, difference, difference)
+    degrees = sum(v) ** 2 / sum(part**2 / (m - 1) for part, m in zip(v, n, strict=True))
+    reach = _bound(level, degrees) * math.sqrt(sum(v))
+    return Interval(difference, difference - reach, difference + reach)
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
     """Probability of a draw, float64; 0 where there is nothing to draw from."""
     return (part.double() / whole).nan_to_num(0)
+
+
+def _bound(level: float, degrees: float) -> float:
+    """How many standard errors to either side hold this share of Student's t."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + level) / 2, degrees))

@@ -82,6 +82,10 @@ def _ignore(*_: Any, **__: Any) -> None:
     return None
 
 
+def _unbound(*_: Any) -> Any:
+    raise AssertionError("parts of a result are kept by make(), which binds this to a store")
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What cannot change a number and is in no key: where things lie, how fast, how loud.
@@ -122,8 +126,8 @@ class Runtime:
     checkpoint: Callable[..., None] = _ignore
     restore: Callable[..., tuple[int, dict[str, Any], Mapping[str, Any]] | None] = _ignore
     scratch: Path | None = None
-    keep: Callable[[str, Callable[[], Arrays]], str] = _ignore  # type: ignore[assignment]
-    span: Callable[[str, str], tuple[Path, int]] = _ignore  # type: ignore[assignment]
+    keep: Callable[[str, Callable[[], Arrays]], str] = _unbound
+    span: Callable[[str, str], tuple[Path, int]] = _unbound
     witness: dict[str, Any] = field(default_factory=dict)
 
 

@@ -22,6 +22,11 @@ def accuracies(tensors: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> di
     return {name: per_cent(float(tensors[f"accuracy.{name}"])) for name in ("all", *splits)}
 
 
+def difference(ours: float | None, paper: float | None) -> float | None:
+    """How far ours lies above the paper's, in points; None where one of them is not there."""
+    return None if ours is None or paper is None else round(ours - paper, 2)
+
+
 def eval_document(tensors: Mapping[str, Any], config: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> dict[str, Any]:
     """What `eval --json` adds to the common fields.
 

@@ -14,47 +14,22 @@ from typing import Any
 import torch
 
 from wbltr.constraints import what_max_norm_did
-from wbltr.functional.sampling import image_weights
-from wbltr.functional.schedules import cosine
-from wbltr.heads import fit_heads
 from wbltr.machine import enough_memory, prepare
-from wbltr.models import new_head
 from wbltr.pipeline import Runtime
 from wbltr.recipe import ClassifierConfig
-from wbltr.stages._trial import trial_of
+from wbltr.stages._second_stage import fit_on_embeddings
 
 
 def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Fit the last layer again on cached embeddings; see the module's docstring for the tensors."""
     device = prepare(runtime.device, runtime.threads)
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
-    first_weight = torch.from_numpy(inputs["features"]["head.weight"])
-    weight, bias = first_weight, torch.from_numpy(inputs["features"]["head.bias"])
-    if config.init == "fresh":
-        weight, bias = new_head(first_weight.shape[0], first_weight.shape[1], config.seed)
-    trial = trial_of(config, first_weight)
-    embeddings = inputs["embeddings"]
-    labels, counts = (torch.from_numpy(embeddings[name]) for name in ("train.labels", "class_counts"))
 
     def report(metrics: Mapping[str, float]) -> None:
         runtime.report({name: value for name, value in metrics.items() if not math.isnan(value)})
 
     with enough_memory("use fewer embeddings.views or --device cpu"):
-        heads = fit_heads(
-            torch.from_numpy(embeddings["train.embeddings"]).to(device),
-            labels.to(device),
-            counts,
-            weight.to(device),
-            bias.to(device),
-            [trial],
-            schedule=cosine(1.0, config.epochs, config.scheduler),
-            batch_size=config.batch_size,
-            momentum=config.momentum,
-            seed=config.seed,
-            weights=image_weights(labels, counts, config.sampling),
-            tick=runtime.tick,
-            report=report,
-        )
+        heads, (trial,) = fit_on_embeddings([config], inputs, device, tick=runtime.tick, report=report)
     if trial.radius is not None:
         runtime.notice(what_max_norm_did(heads.projected[:, 0].tolist(), trial.radius))
     return {

@@ -172,12 +172,9 @@ def _loader(images: AugmentedImages | StreamedImages) -> dict[str, float]:
 
 
 def _constraint(config: FeaturesConfig, model: Classifier) -> Constraint | None:
-    """What holds the classifier's rows, if anything does; a unit-norm head starts there (Fig. 2b)."""
+    """What holds the classifier's rows, if anything does."""
     if config.constraint == "unit-norm":
-        constraint = Constraint([model.weight], [1.0], sphere=True)
-        constraint.project()
-        constraint.moved.zero_()
-        return constraint
+        return Constraint.unit_norm(model.weight)
     ball = config.max_norm
     return Constraint([model.weight], [ball.radius], ball.per) if ball is not None else None
 

@@ -22,10 +22,11 @@ from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.machine import enough_memory, prepare
-from wbltr.models import Classifier, empty_network, new_head
+from wbltr.models import Classifier, empty_network
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.stages import FinetuneStageConfig
+from wbltr.stages._second_stage import absolute_radius, starting_head
 from wbltr.training import batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch
 
@@ -104,14 +105,8 @@ def _starting_model(
     network = empty_network(config.network, config.mean, config.std, config.stem, config.prelogit)
     prefix = "network."
     network.load_state_dict({n.removeprefix(prefix): torch.from_numpy(v) for n, v in features.items() if n.startswith(prefix)})
-    weight, bias = (torch.from_numpy(features[f"head.{name}"]).clone() for name in ("weight", "bias"))
-    ball = config.classifier.max_norm
-    radius = None
-    if ball is not None:
-        radius = relative_radius(row_norms(weight), ball.radius) if ball.relative else ball.radius
-    if config.classifier.init == "fresh":
-        weight, bias = new_head(len(weight), weight.shape[1], config.classifier.seed)
-    model = Classifier(network, weight, bias).to(device)
+    radius = absolute_radius(config.classifier.max_norm, torch.from_numpy(features["head.weight"]))
+    model = Classifier(network, *starting_head(config.classifier, features)).to(device)
     model.finetune(config.classifier.layers, drift=config.classifier.mode == "exact")
     return model, radius
 
@@ -119,10 +114,7 @@ def _starting_model(
 def _constraint(config: FinetuneStageConfig, model: Classifier, radius: float | None) -> Constraint | None:
     """What holds the classifier's rows, if anything does."""
     if config.classifier.constraint == "unit-norm":
-        sphere = Constraint([model.weight], [1.0], sphere=True)
-        sphere.project()
-        sphere.moved.zero_()
-        return sphere
+        return Constraint.unit_norm(model.weight)
     ball = config.classifier.max_norm
     if radius is None or ball is None:
         return None
