@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import Stopped, WbltrError
+from wbltr.functional.class_loss import LossSettings
 from wbltr.functional.losses import class_balanced_weights
 from wbltr.functional.projections import max_norm, row_norms, unit_norm
 from wbltr.functional.schedules import cosine
@@ -57,7 +58,12 @@ TRIALS = [
     Trial(loss="cb", weight_decay=0.05),
     Trial(loss="cb", lr=0.1, weight_decay=5e-3, radius=0.7),
     Trial(loss="cb-bce", lr=0.05, radius=0.5, per="epoch"),
-    Trial(loss="cb", beta=0.99, unit_norm=True),
+    Trial(loss="cb", settings=LossSettings(beta=0.99), unit_norm=True),
+    Trial(loss="reweighted", settings=LossSettings(rho=0.5)),
+    Trial(loss="cb", settings=LossSettings(reweight_from=2)),
+    Trial(loss="focal-cb", weight_decay=5e-3, radius=0.7),
+    Trial(loss="logit-adjusted", settings=LossSettings(tau=1.5)),
+    Trial(loss="label-smooth", lr=0.1),
 ]
 
 
@@ -186,7 +192,10 @@ def test_one_head_equals_the_obvious_loop_with_torchs_sgd(problem: tuple[Tensor,
             layer.weight.copy_(unit_norm(weight))
     optimizer = torch.optim.SGD(layer.parameters(), lr=trial.lr, momentum=0.9, weight_decay=trial.weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
-    class_weights = class_balanced_weights(COUNTS, trial.beta).float()
+    settings = trial.settings
+    balanced = class_balanced_weights(COUNTS, settings.beta).float()
+    class_weights = COUNTS.float() ** -settings.rho if trial.loss == "reweighted" else balanced
+    class_weights = C * class_weights / class_weights.sum()
     for epoch in range(4):
         order = torch.randperm(N, generator=generator(0, "second stage", epoch))
         for index in torch.split(order, 32):
@@ -195,9 +204,16 @@ def test_one_head_equals_the_obvious_loop_with_torchs_sgd(problem: tuple[Tensor,
                 target = torch.nn.functional.one_hot(y, C).float()
                 each = class_weights[y].unsqueeze(1).expand(-1, C)
                 loss = torch.nn.functional.binary_cross_entropy(logits.softmax(1), target, weight=each)
+            elif trial.loss == "label-smooth":
+                loss = torch.nn.functional.cross_entropy(logits, y, label_smoothing=settings.smoothing)
             else:
+                if trial.loss == "logit-adjusted":
+                    logits = logits + settings.tau * (COUNTS / N).log()
                 losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
-                loss = (losses if trial.loss == "ce" else losses * class_weights[y]).mean()
+                if trial.loss == "focal-cb":
+                    losses = losses * (1 - torch.exp(-losses)) ** settings.gamma
+                weighted = trial.loss in ("cb", "reweighted", "focal-cb") and epoch >= (settings.reweight_from or 0)
+                loss = (losses * class_weights[y] if weighted else losses).mean()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from wbltr.errors import WbltrError
-from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, HeadSettings, MaxNormConfig, Recipe
+from wbltr.recipe import (
+    ClassifierConfig,
+    Config,
+    DatasetConfig,
+    EvalConfig,
+    FeaturesConfig,
+    MaxNormConfig,
+    Recipe,
+    Row,
+)
+from wbltr.rows import TRAINED, HeadSettings
 
 FULL = ClassifierConfig(weight_decay=0.1, max_norm=MaxNormConfig())
 FIRST = FeaturesConfig(weight_decay=5e-3)
@@ -91,3 +103,57 @@ def test_the_head_of_a_recipe_is_not_hashed_but_every_section_field_is() -> None
 def test_micro_batches_cut_a_batch_into_equal_parts_as_far_as_it_goes() -> None:
     assert FeaturesConfig().shards == 1
     assert [FeaturesConfig(batch_size=64, micro_batch=size).shards for size in (64, 32, 30, 2)] == [1, 2, 3, 32]
+
+
+def test_a_row_beside_the_papers_drops_what_is_not_its_own() -> None:
+    first, section = FeaturesConfig(), FULL.model_copy(update={"loss": "cb-bce", "lr": 0.02, "epochs": 20})
+    for row in TRAINED:
+        made = section.as_row(row, first, HeadSettings(teacher="mine") if row == "distill" else None)
+        assert (made.weight_decay, made.max_norm, made.constraint) == (0.0, None, "none"), row
+        assert made.lr == (0.01 if row == "ncm" else 0.02), row
+    crt = section.as_row("crt", first)
+    assert (crt.loss, crt.init, crt.sampling, crt.head) == ("ce", "fresh", "class-balanced", "linear")
+    ldam = section.as_row("ldam", first)
+    assert (ldam.head, ldam.reweight_from) == ("cosine", 16)
+    assert section.as_row("ncm", first) == section.model_copy(update={"seed": 3}).as_row("ncm", first)
+    own = HeadSettings(weight_decay=0.1, lr=0.5, gamma=1.0)
+    focal = section.as_row("focal", first, own)
+    assert (focal.weight_decay, focal.lr, focal.gamma) == (0.1, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "values", "idle"),
+    [
+        ("ncm", {"lr": 0.1, "weight_decay": 0.1}, ["weight_decay", "lr"]),
+        ("focal", {"gamma": 1.0, "smoothing": 0.5}, ["smoothing"]),
+        ("etf", {"scale": 10.0, "radius": 1.0}, ["radius"]),
+        ("logit-adjust", {"tau": 1.0, "lr": 0.1}, ["lr"]),
+        ("logit-adjusted", {"tau": 1.0}, []),
+        ("cb", {"tau": 1.0, "lr": 0.1}, ["tau"]),
+        ("cb-max-default-wd", {"weight_decay": 0.1, "radius": 0.5}, ["weight_decay"]),
+    ],
+)
+def test_a_setting_that_cannot_change_its_row_is_named(row: Row, values: dict[str, float], idle: list[str]) -> None:
+    assert HeadSettings.model_validate(values).idle(row) == idle
+    if idle:
+        with pytest.raises(ValidationError, match=f"heads.{row}: {', '.join(idle)} cannot change this row"):
+            Recipe.model_validate({"dataset": {"source": "digits"}, "heads": {row: values}})
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "match"),
+    [
+        (FeaturesConfig, {"gamma": 1.0}, "gamma changes nothing of loss: ce; it belongs to focal, focal-cb"),
+        (ClassifierConfig, {"smoothing": 0.5}, "it belongs to label-smooth"),
+        (ClassifierConfig, {"scale": 5.0}, "scale changes nothing of a linear head"),
+        (FeaturesConfig, {"loss": "ldam"}, "set head: cosine"),
+        (FeaturesConfig, {"head": "gated"}, "a first stage trains a linear or a cosine one"),
+        (ClassifierConfig, {"head": "cosine", "constraint": "unit-norm"}, "takes no constraint"),
+        (ClassifierConfig, {"head": "scaled", "layers": 2}, "needs mode: cached and layers: 1"),
+    ],
+)
+def test_a_loss_and_a_form_of_head_refuse_what_they_do_not_read(
+    section: type[Config], values: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ValidationError, match=match):
+        section.model_validate(values)

@@ -9,10 +9,12 @@ import pytest
 
 from wbltr.cli.console import Console, age, harmless, number, with_deviation
 from wbltr.cli.progress import Progress
-from wbltr.recipe import Claim, FeaturesConfig, Row
+from wbltr.recipe import Claim, FeaturesConfig, PosthocConfig, Row
 from wbltr.recipe_file import load_recipe
+from wbltr.report.caption import caption
 from wbltr.report.results import Spread, eval_document, over_runs, spread
-from wbltr.report.words import caption, head_words, label, words
+from wbltr.report.words import head_words, label, measures, words
+from wbltr.stages import PosthocStageConfig
 
 
 def tensors(**values: float) -> dict[str, Any]:
@@ -21,6 +23,7 @@ def tensors(**values: float) -> dict[str, Any]:
         "accuracy.per_class": np.array([0.75, 0.25, np.nan]),
         "norms": np.array([1.0, 0.5, 0.25], np.float32),
         "class_counts": np.array([200, 50, 40]),
+        "confusion": np.array([[3, 1, 0], [3, 1, 0], [0, 0, 0]]),
         "class_names": np.frombuffer(json.dumps(["cat", "lynx", "[red]\x1b[31m"]).encode(), np.uint8),
         "macro_f1": np.array(0.4),
         "images": np.array(10_000),
@@ -39,6 +42,57 @@ def test_an_empty_split_is_null_and_its_class_is_counted_as_left_out() -> None:
     assert document["per_class"] == [75.0, 25.0, None]
     assert document["classes_left_out"] == 1
     assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_the_worst_class_is_named_and_precision_is_null_for_a_class_never_predicted() -> None:
+    document = eval_document(tensors(), CONFIG)
+    assert document["worst"] == {"class": "lynx", "accuracy": 25.0}
+    assert document["precision"] == [50.0, 50.0, None]
+
+
+def test_what_the_first_revision_did_not_measure_is_null_and_what_the_second_did_is_rounded() -> None:
+    nothing = {"all": None, "many": None, "medium": None, "few": None}
+    old = eval_document(tensors(), CONFIG)
+    assert [old[name] for name in ("ece", "classwise_ece", "nll", "brier")] == [nothing] * 4
+    assert [old[name] for name in ("auroc", "harmonic", "geometric")] == [None] * 3
+    shares = {"auroc": 0.87654, "accuracy.harmonic": 0.0, "accuracy.geometric": 0.123456, "ece.all": 0.054321}
+    measured = shares | {"ece.many": 0.01, "nll.all": 1.23456, "nll.few": float("inf"), "brier.all": 0.654321}
+    new = eval_document(tensors() | {name: np.array(value) for name, value in measured.items()}, CONFIG, ("many", "few"))
+    assert (new["auroc"], new["harmonic"], new["geometric"]) == (87.65, 0.0, 12.35)
+    assert new["ece"] == {"all": 5.43, "many": 1.0, "few": None}
+    assert (new["nll"]["all"], new["nll"]["few"], new["brier"]["all"]) == (1.2346, None, 0.6543)
+    json.dumps(new, allow_nan=False)
+    assert measures(new, "wbltr posthoc temperature") == (
+        "top-5 90.0, macro-F1 40.0, AUROC 87.7; worst class lynx: 25.0; harmonic mean 0.0, geometric 12.3\n"
+        "calibration: ECE 5.4 (many 1.0, few n/a), NLL 1.235, Brier 0.654; make it better: wbltr posthoc temperature"
+    )
+    assert "better" not in measures(new)
+
+
+@pytest.mark.parametrize(
+    ("settings", "metrics", "name", "said"),
+    [
+        ({"method": "l2"}, {"tau": 1.0}, "+ L2", "τ 1"),
+        ({"method": "logit-adjust", "tau": "val"}, {"tau": 0.5, "val_accuracy": 0.5}, "+ logit adjustment (τ = 0.5)",
+         "τ 0.5, best on validation (50.0)"),
+        ({"method": "logit-adjust-mult", "tau": 0.65}, {}, "+ multiplicative logit adjustment (τ = 0.65)", ""),
+        ({"method": "isotonic"}, {"norm_min": 0.5, "norm_max": 1.25}, "+ isotonic norms", "row norms 0.5..1.25"),
+        ({"method": "isotonic", "direction": "increasing"}, {}, "+ isotonic norms, increasing", ""),
+        ({"method": "temperature"}, {"temperature": 1.8312, "val_nll_before": 1.5, "val_nll": 1.25}, "+ temperature (T = 1.83)",
+         "temperature 1.83, NLL on validation 1.500, now 1.250"),
+        ({"method": "temperature"}, {}, "+ temperature", ""),
+        ({"method": "vector"}, {"val_nll_before": 1.5, "val_nll": 1.25}, "+ vector scaling",
+         "NLL on validation 1.500, now 1.250"),
+        ({"method": "prior"}, {"prior": "uniform"}, "+ uniform prior", "uniform prior"),
+        ({"method": "prior", "prior": {"cat": 1.0}}, {"prior": "given"}, "+ given prior", "given prior"),
+    ],
+)  # fmt: skip
+def test_an_adjusted_head_is_named_by_its_method_and_what_was_chosen(
+    settings: dict[str, Any], metrics: dict[str, Any], name: str, said: str
+) -> None:
+    config = PosthocStageConfig.of(PosthocConfig.model_validate(settings)).hashed()
+    assert head_words("posthoc", config, metrics) == name
+    assert words("posthoc", metrics) == said
 
 
 @pytest.mark.parametrize(

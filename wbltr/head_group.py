@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from wbltr.functional.gradients import balanced_binary_cross_entropy_with_gradient, cross_entropy_with_gradient
-from wbltr.functional.losses import Loss, class_balanced_weights
+from wbltr.functional.class_loss import ClassLoss, Loss, LossSettings, class_weights
+from wbltr.functional.gradients import (
+    balanced_binary_cross_entropy_with_gradient,
+    cross_entropy_with_gradient,
+    loss_with_gradient,
+)
 from wbltr.functional.projections import max_norm_scale, was_moved
 
 Precision = Literal["bf16", "fp32"]
@@ -22,12 +26,22 @@ class Trial:
     """What may differ between heads that are fitted together."""
 
     loss: Loss = "cb"
-    beta: float = 0.9999
+    settings: LossSettings = field(default_factory=LossSettings)
     lr: float = 0.01
     weight_decay: float = 0.0
     radius: float | None = None  # MaxNorm's, absolute; None: no constraint
     per: Literal["step", "epoch"] = "step"
     unit_norm: bool = False
+
+    @property
+    def family(self) -> object:
+        """Trials of one family can be a group: cross entropies differ in their class weights at most, others in nothing."""
+        if self.settings.reweight_from is None:
+            if self.loss in ("ce", "cb", "reweighted"):
+                return "ce"
+            if self.loss == "cb-bce":
+                return "cb-bce"
+        return self.loss, self.settings
 
 
 class HeadGroup:
@@ -52,7 +66,7 @@ class HeadGroup:
         momentum: float,
         precision: Precision,
     ) -> None:
-        """Start every head from `weight (C, D)` and `bias (C,)`; the trials are all `cb-bce`, or none is."""
+        """Start every head from `weight (C, D)` and `bias (C,)`; the trials are of one family."""
         heads, classes, device = len(trials), len(weight), weight.device
 
         def per_column(values: Sequence[float]) -> Tensor:
@@ -68,10 +82,10 @@ class HeadGroup:
         self._batch_size, self._batches = batch_size, dict[int, _Batch]()
         # bf16 copies of the matrix and of its gradient
         self._narrow = [torch.empty_like(self.matrix, dtype=torch.bfloat16) for _ in range(2)] if precision == "bf16" else None
-        self._with_gradient = (
-            balanced_binary_cross_entropy_with_gradient if trials[0].loss == "cb-bce" else cross_entropy_with_gradient
-        )
-        self._class_weights = torch.stack([_class_weights(t, counts) for t in trials], 1).to(device)  # (C, T)
+        self._loss = ClassLoss(trials[0].loss, counts, trials[0].settings, device)
+        self._family = trials[0].family
+        self._epoch = 0
+        self._class_weights = torch.stack([class_weights(t.loss, counts, t.settings) for t in trials], 1).to(device)  # (C, T)
         self._lr = per_column([t.lr for t in trials])
         self._decay = per_column([t.weight_decay for t in trials])
         self._decays = any(t.weight_decay for t in trials)
@@ -83,7 +97,9 @@ class HeadGroup:
         self._project(per_column(start))
 
     @torch.no_grad()
-    def epoch(self, embeddings: Tensor, labels: Tensor, factor: float, tick: Callable[[int], None]) -> None:
+    def epoch(
+        self, embeddings: Tensor, labels: Tensor, factor: float, tick: Callable[[int], None], teacher: Tensor | None = None
+    ) -> None:
         """Walk once over the images, in the order given.
 
         Args:
@@ -91,9 +107,12 @@ class HeadGroup:
             labels: `(N,)` int64.
             factor: of each head's learning rate.
             tick: called before each batch with images done; may raise to stop.
+            teacher: `(N, C)`, logits that the loss `distill` learns from.
         """
         self.losses.zero_()
         self.moved.zero_()
+        self._loss.begin(self._epoch)
+        self._epoch += 1
         lr = self._lr * -factor
         full = len(labels) // self._batch_size * self._batch_size
         shares = self._class_weights[labels]
@@ -103,7 +122,7 @@ class HeadGroup:
         batches = (torch.split(tensor, self._batch_size) for tensor in (embeddings, labels, shares))
         for x, y, share in zip(*batches, strict=True):
             tick(done)
-            self._step(x, y, share, lr)
+            self._step(x, y, share, lr, () if teacher is None else (teacher[done : done + len(x)],))
             done += len(x)
         self._project(self._epoch_radii)
 
@@ -112,13 +131,13 @@ class HeadGroup:
         # Squared and summed by hand: on a CPU torch's own norm is ten times slower over a first dimension.
         return torch.mul(self._weights, self._weights, out=self._squares).sum(0).sqrt_()
 
-    def _step(self, x: Tensor, labels: Tensor, shares: Tensor, lr: Tensor) -> None:
+    def _step(self, x: Tensor, labels: Tensor, shares: Tensor, lr: Tensor, taught: tuple[Tensor, ...]) -> None:
         """SGD with momentum and weight decay on one batch `x (B, D + 1)`, then the constraints."""
         if len(x) not in self._batches:
             self._batches[len(x)] = _Batch(x, *self._class_weights.shape)
         batch = self._batches[len(x)]
         self._multiply(x, batch)
-        losses, _ = self._with_gradient(batch.logits, labels, shares, batch.gradient)
+        losses = self._learn(batch, labels, shares, taught)
         self.losses.add_(losses, alpha=len(x))
         self._accelerate(x, batch)
         if self._decays:
@@ -126,6 +145,15 @@ class HeadGroup:
         self.matrix.addcmul_(lr, self.velocity)
         if self._constrained:
             self._project(self._step_radii)
+
+    def _learn(self, batch: _Batch, labels: Tensor, shares: Tensor, taught: tuple[Tensor, ...]) -> Tensor:
+        """Losses `(T,)` of the batch's logits; gradient ← theirs."""
+        match self._family:
+            case "ce":
+                return cross_entropy_with_gradient(batch.logits, labels, shares, batch.gradient)[0]
+            case "cb-bce":
+                return balanced_binary_cross_entropy_with_gradient(batch.logits, labels, shares, batch.gradient)[0]
+        return loss_with_gradient(lambda z, y: self._loss(z, y, *taught), batch.logits, labels, batch.gradient)[0]
 
     def _multiply(self, x: Tensor, batch: _Batch) -> None:
         """logits ← x · matrix."""
@@ -158,11 +186,6 @@ class _Batch:
         self.logits, self.gradient = (torch.empty(len(x), heads, classes, device=x.device) for _ in range(2))
         self.flat_logits, self.flat_gradient = self.logits.flatten(1), self.gradient.flatten(1)
         self.narrow = torch.empty_like(self.flat_logits, dtype=x.dtype)  # of the products; used where that is not float32
-
-
-def _class_weights(trial: Trial, counts: Tensor) -> Tensor:
-    """`(C,)` float32: ones for plain cross entropy."""
-    return torch.ones(len(counts)) if trial.loss == "ce" else class_balanced_weights(counts.cpu(), trial.beta).float()
 
 
 def _radius(trial: Trial, moment: Literal["start", "step", "epoch"]) -> float:

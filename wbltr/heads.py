@@ -19,7 +19,7 @@ from wbltr.head_group import HeadGroup, Precision, Trial
 from wbltr.randomness import epoch_order, generator
 
 __all__ = ["Heads", "Precision", "Trial", "fit_heads"]
-Walk = Callable[[Tensor, Tensor, float], None]
+Walk = Callable[[Tensor, Tensor, float, Tensor | None], None]
 LARGEST = 2**19  # numbers in a group's matrix on a CPU: what a step touches stays in the cache
 
 
@@ -49,6 +49,7 @@ def fit_heads(
     momentum: float,
     seed: int,
     weights: Tensor | None = None,
+    teacher: Callable[[int, Tensor], Tensor] | None = None,
     precision: Precision = "fp32",
     tolerant: bool = False,
     tick: Callable[[int, int], None] = lambda _done, _total: None,
@@ -72,6 +73,7 @@ def fit_heads(
         schedule: one factor of each trial's learning rate per epoch.
         seed: of the batch order, which all heads share.
         weights: `(N,)`, how likely each image is drawn, with replacement; None: each once an epoch.
+        teacher: view, images `(N,)` int64 → logits `(N, C)` to learn from; of heads with the loss `distill`.
         precision: of the two matrix products of a step; weights, losses and updates are float32 all the same.
         tolerant: whether a head that diverges is left to itself, with a loss that is not finite, instead of ending all of them.
         tick: called before each batch (20 times a second while threads are at work) with images done and images in all; may
@@ -109,7 +111,7 @@ def fit_heads(
             begun = epoch * images
             order = epoch_order(images, generator(seed, "second stage", epoch), weights).to(device)
             x[:, :-1] = embeddings[epoch % views][order]
-            walk(x, labels[order], factor)
+            walk(x, labels[order], factor, None if teacher is None else teacher(epoch % views, order))
             losses.append((of_all([g.losses for g in groups]) / images).cpu().flatten())
             norms.append(of_all([g.norms() for g in groups]).cpu())
             at_radius.append(_part(on_radius(norms[-1], radii), radii))
@@ -148,12 +150,14 @@ def _part(columns: Tensor, radii: Tensor) -> Tensor:
 
 
 def _shared_out(trials: Sequence[Trial], threads: int, most: int) -> list[list[int]]:
-    """Numbers of the trials of each group: one kind of loss, no more than a thread's share, no more than `most`."""
+    """Numbers of the trials of each group: one family of losses, no more than a thread's share, no more than `most`."""
+    families: dict[object, list[int]] = {}
+    for number, trial in enumerate(trials):
+        families.setdefault(trial.family, []).append(number)
     shares = []
-    for released in (False, True):
-        kind = [number for number, t in enumerate(trials) if (t.loss == "cb-bce") is released]
-        size = max(1, min(math.ceil(len(kind) / threads), most))
-        shares += [kind[first : first + size] for first in range(0, len(kind), size)]
+    for family in families.values():
+        size = max(1, min(math.ceil(len(family) / threads), most))
+        shares += [family[first : first + size] for first in range(0, len(family), size)]
     return shares
 
 
@@ -173,10 +177,11 @@ def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int
             raise CancelledError
         progress[number] = done
 
-    def at_once(embeddings: Tensor, labels: Tensor, factor: float) -> None:
+    def at_once(embeddings: Tensor, labels: Tensor, factor: float, teacher: Tensor | None) -> None:
         progress[:] = [0] * len(groups)
         futures = [
-            pool.submit(group.epoch, embeddings, labels, factor, partial(note, number)) for number, group in enumerate(groups)
+            pool.submit(group.epoch, embeddings, labels, factor, partial(note, number), teacher)
+            for number, group in enumerate(groups)
         ]
         while not all(future.done() for future in futures):
             tick(sum(progress) // len(groups))
@@ -188,11 +193,11 @@ def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int
         note(number, done)
         tick(sum(progress) // len(groups))
 
-    def in_turn(embeddings: Tensor, labels: Tensor, factor: float) -> None:
+    def in_turn(embeddings: Tensor, labels: Tensor, factor: float, teacher: Tensor | None) -> None:
         progress[:] = [0] * len(groups)
 
         for number, group in enumerate(groups):
-            group.epoch(embeddings, labels, factor, partial(tell, number))
+            group.epoch(embeddings, labels, factor, partial(tell, number), teacher)
 
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))  # starts no thread before it has to
     try:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wbltr.errors import WbltrError
+from wbltr.functional.prototypes import cosine_logits
 from wbltr.randomness import generator
 
 Stem = Literal["cifar", "imagenet"]
@@ -153,18 +154,19 @@ class Network(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A network with its linear head: `(B, C, H, W)` uint8 → logits `(B, classes)`; the head computes in fp32 always.
+    """A network with its head: `(B, C, H, W)` uint8 → logits `(B, classes)`; the head computes in fp32 always.
 
     Args:
         network: on its device.
         weight, bias: `(classes, D)` and `(classes,)` on the same device; trained in place.
+        scale: s of a cosine head, whose bias is 0 and not trained; None: a linear one.
     """
 
-    def __init__(self, network: Network, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, network: Network, weight: Tensor, bias: Tensor, scale: float | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.scale = network, scale
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
+        self.bias = nn.Parameter(bias if scale is None else torch.zeros_like(bias), requires_grad=scale is None)
         self._drifts: Callable[[nn.Module], bool] = lambda _: True
 
     def finetune(self, layers: int, *, drift: bool) -> None:
@@ -193,8 +195,15 @@ class Classifier(nn.Module):
         """`(B, C, H, W)` uint8 → `(B, classes)` float32."""
         embeddings = self.network(images)
         with torch.autocast(embeddings.device.type, enabled=False):
+            if self.scale is not None:
+                return cosine_logits(embeddings.float(), self.weight, self.scale)
             logits: Tensor = embeddings.float() @ self.weight.T + self.bias
         return logits
+
+    def head(self) -> dict[str, Tensor]:
+        """The head alone, as `wbltr.functional.logits.head_logits` takes it."""
+        head = {"head.weight": self.weight.detach(), "head.bias": self.bias.detach()}
+        return head if self.scale is None else head | {"head.scale": torch.tensor(self.scale)}
 
 
 def empty_network(

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-Purpose = Literal["network", "head", "epoch", "view", "second stage"]
+Purpose = Literal["network", "head", "epoch", "view", "second stage", "simplex"]
 
 
 def generator(seed: int, purpose: Purpose, number: int = 0) -> torch.Generator:

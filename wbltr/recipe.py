@@ -8,51 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import Field, StrictBool, ValidationError, model_validator
 
+from wbltr.config import Config as Config
+from wbltr.config import Count, Natural, NonNegative, Number, Portion, Positive, Seed, Share, Teacher
+from wbltr.config import added_later as added_later
 from wbltr.errors import WbltrError
+from wbltr.rows import LOSS_SETTINGS, HeadSettings, Loss, section_of
+from wbltr.rows import Row as Row
 
 Part = Literal["train", "val", "test"]
 Sampling = Literal["instance", "class-balanced", "square-root"]
-# The rows of the paper's Table 4, in its order; `-default-wd`: the first stage's weight decay; `-last2`: the last two layers.
-Row = Literal[
-    "naive", "naive-tau",
-    "first stage", "tau", "l2",
-    "ce", "ce-l2", "ce-wd", "ce-max", "ce-max-default-wd", "ce-wd-max",
-    "cb", "cb-l2", "cb-wd", "cb-max", "cb-max-default-wd", "cb-wd-max",
-    "ce-wd-max-last2", "cb-wd-max-last2", "ce-wd-max-last5", "cb-wd-max-last5",
-]  # fmt: skip
-
-# Strict: `true` is not 1, and "3" is not 3.
-Number = Annotated[float, Field(strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True)]
-NonNegative = Annotated[float, Field(ge=0, strict=True)]
-Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-
-
-class Config(BaseModel):
-    """A frozen section of a recipe; unknown fields, infinities and NaN are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-    def hashed(self) -> dict[str, Any]:
-        """The JSON value that enters the key: every field except those at their frozen `absent_means` value."""
-        values = self.model_dump(mode="json")
-        for name, field in type(self).model_fields.items():
-            extra, value = field.json_schema_extra, getattr(self, name)
-            if isinstance(value, Config):
-                values[name] = value.hashed()
-            if isinstance(extra, dict) and "absent_means" in extra and values[name] == extra["absent_means"]:
-                del values[name]
-        return values
-
-
-def added_later(default: Any, **constraints: Any) -> Any:
-    """A field added after the first release: at its default it stays out of the key, so older work stays valid."""
-    return Field(default=default, json_schema_extra={"absent_means": default}, **constraints)
 
 
 class DatasetConfig(Config):
@@ -111,7 +77,38 @@ class MaxNormConfig(Config):
         return self
 
 
-class FeaturesConfig(Config):
+class LossConfig(Config):
+    """A loss and what it leaves open; see `wbltr.functional.class_loss`."""
+
+    loss: Loss
+    beta: Share = 0.9999  # of the class-balanced losses
+    rho: NonNegative = added_later(1.0)  # of `reweighted`: weights by n^−ρ
+    gamma: NonNegative = added_later(2.0)  # of the focal losses
+    tau: NonNegative = added_later(1.0)  # of `logit-adjusted`
+    smoothing: Share = added_later(0.98)  # of `label-smooth`
+    margin: Positive = added_later(0.5)  # of `ldam`, for the rarest class
+    reweight_from: Natural | None = added_later(None)  # epoch, from 0, from which class weights count; null: throughout
+    teacher: str | Teacher | None = added_later(None)  # of `distill`: a finished first stage, its id or its name
+    temperature: Positive = added_later(4.0)  # of `distill`: T
+    alpha: Portion = added_later(0.9)  # of `distill`: the teacher's share
+    head: Literal["linear", "cosine", "simplex", "scaled", "gated", "means"] = added_later("linear")
+    scale: Positive = added_later(30.0)  # s of a cosine head, and of a simplex's cosines
+
+    @model_validator(mode="after")
+    def _settings_of_the_loss_are_read(self) -> Self:
+        for name, losses in LOSS_SETTINGS.items():
+            if self.loss not in losses and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} changes nothing of loss: {self.loss}; it belongs to {', '.join(losses)}")
+        if self.scale != type(self).model_fields["scale"].default and self.head not in ("cosine", "simplex"):
+            raise ValueError(f"scale changes nothing of a {self.head} head; it belongs to cosine and simplex")
+        if self.loss == "distill" and self.teacher is None:
+            raise ValueError("loss: distill learns from a teacher: give the id or name of a finished first stage")
+        if self.loss == "ldam" and self.head != "cosine":
+            raise ValueError("loss: ldam: its margins are of cosines; set head: cosine")
+        return self
+
+
+class FeaturesConfig(LossConfig):
     """First stage: cross entropy with a tuned weight decay (section 4.1). The defaults are the paper's settings."""
 
     network: Literal[
@@ -126,8 +123,7 @@ class FeaturesConfig(Config):
     lr: Positive = 0.01
     momentum: Share = 0.9
     weight_decay: NonNegative = 5e-3  # SGD's, on all parameters: twice the λ of eq. 3
-    loss: Literal["ce", "cb", "cb-bce"] = "ce"
-    beta: Share = 0.9999  # of the class-balanced losses
+    loss: Loss = "ce"
     constraint: Literal["none", "unit-norm"] = "none"  # on the classifier's rows: eq. 2 as a projection after each step
     max_norm: MaxNormConfig | None = added_later(None)  # on the classifier's rows; the radius is absolute
     sampling: Sampling = added_later("instance")
@@ -161,6 +157,12 @@ class FeaturesConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _the_network_can_train_this_head(self) -> Self:
+        if self.head not in ("linear", "cosine"):
+            raise ValueError(f"head: {self.head}: a first stage trains a linear or a cosine one")
+        return self
+
+    @model_validator(mode="after")
     def _one_mean_and_std_a_channel(self) -> Self:
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels, std has {len(self.std)}")
@@ -187,13 +189,12 @@ class EmbeddingsConfig(Config):
     seed: Seed = 0
 
 
-class ClassifierConfig(Config):
+class ClassifierConfig(LossConfig):
     """Second stage: the last layer again on frozen embeddings (section 4.2)."""
 
     mode: Literal["cached", "exact"] = "cached"  # `exact`: through the network; batch-norm's statistics drift, as released
     layers: Literal[1, 2, 5] = 1  # weight layers trained, counted back from the classifier, their batch-norms with them
-    loss: Literal["ce", "cb", "cb-bce"] = "cb"
-    beta: Share = 0.9999
+    loss: Loss = "cb"
     epochs: Count = 10
     batch_size: Count = 64
     lr: Positive = 0.01
@@ -232,68 +233,43 @@ class ClassifierConfig(Config):
             raise ValueError("unit-norm and max_norm both set the rows' norms; choose one")
         return self
 
+    @model_validator(mode="after")
+    def _other_forms_are_trained_on_embeddings_alone(self) -> Self:
+        if self.head != "linear" and (self.through_network or self.max_norm is not None or self.constraint != "none"):
+            raise ValueError(f"head: {self.head} takes no constraint, and needs mode: cached and layers: 1")
+        if self.loss == "distill" and (self.head != "linear" or self.through_network):
+            raise ValueError("loss: distill needs head: linear, mode: cached and layers: 1")
+        return self
+
     def as_row(self, row: Row, first: FeaturesConfig, settings: HeadSettings | None = None) -> ClassifierConfig:
-        """This section with only the parts that `row` names: cb-wd keeps the weight decay and drops MaxNorm.
+        """This section with only the parts that `row` names; see `wbltr.rows.section_of`.
 
         Args:
             first: the first stage, whose weight decay is the `default-wd`.
             settings: what the recipe says of this row beside its classifier section.
         """
-        loss, *parts = row.replace("default-wd", "default").split("-")
-        if loss not in ("ce", "cb"):
-            raise WbltrError(f"'{row}' is not a row of the second stage", code="usage")
-        own = settings or HeadSettings()
-        weight_decay = self.weight_decay if own.weight_decay is None else own.weight_decay
-        ball = self.max_norm
-        if own.radius is not None:
-            ball = (ball or MaxNormConfig()).model_copy(update={"radius": own.radius})
-        if self.layers > 1 and not any(part.startswith("last") for part in parts):
-            raise WbltrError(
-                f"row '{row}' is of the last layer, but classifier.layers is {self.layers}",
-                "leave classifier.layers out: rows such as cb-wd-max-last2 say it themselves",
-                "recipe",
-            )
-        if "max" in parts and ball is None:
-            raise WbltrError(f"row '{row}' needs classifier.max_norm", "add --set classifier.max_norm.radius=0.1", "recipe")
-        if "wd" in parts and not weight_decay:
-            raise WbltrError(f"row '{row}' needs classifier.weight_decay", "add --set classifier.weight_decay=0.01", "recipe")
-        if "default" in parts:
-            weight_decay = first.weight_decay
-        layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), self.layers)
-        balanced = self.loss if self.loss != "ce" else "cb"
-        section = self.model_copy(
-            update={
-                "loss": balanced if loss == "cb" else "ce",
-                "weight_decay": weight_decay if {"wd", "default"} & set(parts) else 0.0,
-                "max_norm": ball if "max" in parts else None,
-                "constraint": "unit-norm" if "l2" in parts else "none",
-                "layers": layers,
-                "lr": self.lr if own.lr is None else own.lr,
-            }
-        )
+        values = section_of(row, self.model_dump(), first.weight_decay, settings or HeadSettings())
         try:
-            return ClassifierConfig.model_validate(section.model_dump())
+            return ClassifierConfig.model_validate(values)
         except ValidationError as failure:
             told = "; ".join(str(error["msg"]) for error in failure.errors())
             raise WbltrError(f"row '{row}': {told}", "see its settings: classifier and heads", "recipe") from None
 
 
-class HeadSettings(Config):
-    """What one row has of its own, chosen on validation; null: the classifier section's."""
-
-    weight_decay: NonNegative | None = None
-    radius: NonNegative | None = None  # of MaxNorm
-    lr: Positive | None = None
+Adjustment = Literal["l2", "tau", "logit-adjust", "logit-adjust-mult", "isotonic", "temperature", "vector", "prior"]
 
 
 class PosthocConfig(Config):
-    """Rows rescaled after training: L2 (w / ‖w‖) or τ-normalisation (w / ‖w‖^τ; Kang et al., ICLR 2020)."""
+    """A head adjusted after training; a method reads those settings that it has. See `wbltr.functional.adjustments`."""
 
-    method: Literal["none", "l2", "tau"] = "none"
+    method: Literal["none", Adjustment] = "none"
     tau: Annotated[float, Field(ge=-10, le=10, strict=True)] | Literal["val"] = (
-        "val"  # `val`: 0, 0.1 … 3, best on the validation part
+        "val"  # of tau, logit-adjust, logit-adjust-mult; `val`: 0, 0.1 … 3, best on the validation part
     )
     of: Literal["features", "classifier"] = "classifier"
+    direction: Literal["decreasing", "increasing"] = added_later("decreasing")  # of isotonic: norms as classes grow
+    # Of prior: how common each class is where the head will be used, by its name; in any unit, scaled to sum to 1.
+    prior: Literal["uniform"] | dict[str, Positive] = added_later("uniform")
 
 
 class EvalConfig(Config):
@@ -309,14 +285,6 @@ class EvalConfig(Config):
         if self.few > self.many + 1:
             raise ValueError(f"few: {self.few} exceeds many: {self.many}, so a class would be in both splits")
         return self
-
-
-def _unused_settings(row: Row, settings: HeadSettings) -> list[str]:
-    """What is set for a row that cannot change it."""
-    parts = row.split("-")
-    trained = parts[0] in ("ce", "cb")
-    uses = {"weight_decay": trained and "wd" in parts and "default" not in parts, "radius": "max" in parts, "lr": trained}
-    return [name for name, used in uses.items() if getattr(settings, name) is not None and not used]
 
 
 class Claim(Config):
@@ -349,13 +317,13 @@ class Recipe(Config):
     classifier: ClassifierConfig = ClassifierConfig()
     posthoc: PosthocConfig = PosthocConfig()
     eval: EvalConfig = EvalConfig()
-    heads: dict[Row, HeadSettings] = {}
+    heads: dict[Row, HeadSettings] = Field(default_factory=dict)
     rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
 
     @model_validator(mode="after")
     def _settings_of_rows_are_used(self) -> Self:
         for row, settings in self.heads.items():
-            if unused := _unused_settings(row, settings):
+            if unused := settings.idle(row):
                 raise ValueError(f"heads.{row}: {', '.join(unused)} cannot change this row")
         return self
 

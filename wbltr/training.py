@@ -131,14 +131,15 @@ class Step:
         shards: int,
         momentum: float,
         weight_decay: float,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[..., Tensor],
         precision: Precision,
         team: Team,
         constraint: Constraint | None = None,
+        teacher: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.device = model.weight.device
         self.model, self.images, self.shards, self.loss = model, images, shards, loss
-        self.precision, self.team, self.constraint = precision, team, constraint
+        self.precision, self.team, self.constraint, self.teacher = precision, team, constraint, teacher
         self.through = team.averaging(model, self.device)
         self.statistics = _RunningStatistics(model)
         every = [*model.network.parameters(), model.weight, model.bias]
@@ -175,7 +176,8 @@ class Step:
             with self.team.quiet(self.through) if number < len(mine) - 1 else nullcontext():
                 with autocast(self.device, self.precision):
                     logits = self.through(images)
-                value = self.loss(logits, labels)
+                    taught = () if self.teacher is None else (self.teacher(images),)
+                value = self.loss(logits, labels, *taught)
                 # The team takes the mean over its members, a batch the mean over its images.
                 torch.autograd.backward(value * (len(part) * self.team.size / size))
             seen[0] += value.detach().to(seen.dtype) * len(part)
@@ -213,13 +215,15 @@ def fit(
     shards: int = 1,
     momentum: float,
     weight_decay: float,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[..., Tensor],
     precision: Precision,
     tick: Callable[[int, int], None],
     report: Callable[[Mapping[str, float]], None],
     checkpoint: Checkpoint,
     restored: tuple[int, Mapping[str, Tensor]] | None,
     team: Team = ALONE,
+    begin: Callable[[int], None] = lambda _: None,
+    teacher: Callable[[Tensor], Tensor] | None = None,
     constraint: Constraint | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> Epochs:
@@ -233,12 +237,14 @@ def fit(
         images: on the same device; an epoch's order and augmentation. At least two a shard.
         lrs: one learning rate per epoch.
         shards: parts that a batch is cut into, each with its own batch-norm statistics; a multiple of the team's size.
-        loss: logits `(B, C)`, labels `(B,)` → mean over the batch.
+        loss: logits `(B, C)`, labels `(B,)`, and with a teacher its logits → mean over the batch.
         tick: called before each step with images done and images in all; may raise `Stopped`.
         report: called after each epoch.
         checkpoint: called after each step, and with `now=True` before a stop; on the leader only.
         restored: a step and what the checkpoint held (see `usable`); the leader's counts for all.
         team: the processes that share the work; see `wbltr.distributed`.
+        begin: called with each epoch, from 0, before its first step; the loss may have to change.
+        teacher: images → logits that the loss learns from; it gives no gradient.
         constraint: projects rows after each step or epoch.
         watchers: look at the model after each step and epoch, and keep what they will.
 
@@ -247,7 +253,7 @@ def fit(
         WbltrError: code "training" when the loss or a weight is no longer finite.
     """
     with own_stream(model.weight.device):
-        step = Step(model, images, shards, momentum, weight_decay, loss, precision, team, constraint)
+        step = Step(model, images, shards, momentum, weight_decay, loss, precision, team, constraint, teacher)
         history = Epochs.empty(len(lrs), len(model.weight))
         layout = torch.tensor(LAYOUT)
         done = torch.zeros((), dtype=torch.int64)  # steps
@@ -276,6 +282,7 @@ def fit(
             skipped = max(0, first - epoch * len(sizes))
             if skipped >= len(sizes):
                 continue
+            begin(epoch)
             images.draw(epoch, [step.parts(sum(sizes[:n]), sizes[n]) for n in range(skipped, len(sizes))])
             step.lr.fill_(lr)
             step.place.fill_(sum(sizes[:skipped]))

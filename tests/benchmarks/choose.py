@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 
+from wbltr.functional.class_loss import LossSettings
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.schedules import cosine
@@ -64,7 +65,7 @@ def main() -> None:
     for row, settings in points.items():
         loss: Literal["ce", "cb"] = "ce" if row.startswith("ce") else "cb"
         for decay, radius in settings:
-            trial = Trial(loss, second.beta, second.lr, decay)
+            trial = Trial(loss, LossSettings(beta=second.beta), second.lr, decay)
             trials.append(trial if radius is None else replace(trial, radius=relative_radius(norms, radius)))
     heads = fit_heads(
         torch.from_numpy(train["train.embeddings"]), torch.from_numpy(train["train.labels"]),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
-from conftest import SHORT, Wbltr
+from conftest import SHORT, Answer, Wbltr
 
 from wbltr.recipe import Row
+from wbltr.report.tables import rows_of
 
 LAST = ["--heads", "first stage,tau,cb,cb-max,cb-wd-max,cb-wd-max-last2"]
 
@@ -63,6 +66,10 @@ def test_naive_rows_are_left_out_aloud_until_their_features_are_finished(copied:
     [
         (["--heads", "cb-wd-maxx"], 2, "Did you mean 'cb-wd-max'"),
         (["--heads", ","], 2, "name at least one"),
+        (["--heads", "all,cb"], 2, "no row 'all'"),
+        (["--against", "cb-wdd"], 2, "--against: no row 'cb-wdd'. Did you mean 'cb-wd'"),
+        (["--heads", "cb", "--against", "cb"], 2, "it is the only row"),
+        (["--set", "classifier.weight_decay=0", "--against", "cb-wd"], 2, "needs classifier.weight_decay"),
         (["--naive", "latest/dataset"], 2, "expected features, found dataset"),
         (["--naive", "latest/features"], 2, "were trained with weight decay 0.005"),
         (["--seeds", "0,0"], 2, "given twice"),
@@ -113,9 +120,75 @@ def test_a_constraint_that_never_bound_is_told_in_one_line_at_the_end(copied: Wb
 
 
 def test_a_finished_comparison_imports_no_torch(copied: Wbltr) -> None:
-    arguments = ["compare", "--recipe", "digits-ir50", *SHORT, "--heads", "first stage,cb-wd-max"]
-    assert copied(*arguments).code == 0
-    assert "starting torch" not in copied(*arguments).err
+    arguments = ["compare", "--recipe", "digits-ir50", *SHORT, "--heads", "first stage", "--against", "cb-wd-max"]
+    said = copied(*arguments)
+    assert said.code == 0, said.err
+    blocked = "import sys; sys.modules['torch'] = None; from wbltr.cli.app import main; main()"
+    again = subprocess.run([sys.executable, "-c", blocked, *arguments], check=True, capture_output=True, text=True)
+    assert again.stdout == said.out
+
+
+def planned(said: Answer) -> list[str]:
+    assert said.code == 0, said.err
+    return [line.split()[0] for line in said.out.splitlines() if line.strip()]
+
+
+def test_by_default_it_makes_the_papers_rows_and_all_rows_where_asked(copied: Wbltr) -> None:
+    default, paper, every = (
+        planned(copied("compare", "--recipe", "digits-ir50", *SHORT, *heads, "-n"))
+        for heads in ([], ["--heads", "paper"], ["--heads", "all"])
+    )
+    assert default == paper
+    assert paper.count("eval") == len(rows_of(4, None)) - 2  # the naive ones wait for their features
+    assert every.count("eval") > paper.count("eval")
+
+
+def test_every_row_has_an_interval_around_its_accuracy_in_a_table_for_a_terminal(copied: Wbltr) -> None:
+    arguments = ["compare", "--recipe", "digits-ir50", *SHORT, "--heads", "first stage,tau,cb,cb-wd-max"]
+    document = copied(*arguments, "--json").document
+    assert "paired" not in document
+    for row, found in document["interval"].items():
+        assert all(low <= document["rows"][row][column] <= high for column, (low, high) in found.items())
+    low, high = document["interval"]["tau"]["all"]
+    assert low < high
+    table = copied(*arguments).out
+    assert f"{document['rows']['tau']['all']:.1f} ({low:.1f}–{high:.1f})" in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_rows_are_paired_seed_by_seed_and_heads_without_randomness_once(copied: Wbltr) -> None:
+    arguments = [
+        "compare",
+        "--recipe",
+        "digits-ir50",
+        *SHORT,
+        "--heads",
+        "first stage,cb",
+        "--against",
+        "tau",
+        "--seeds",
+        "0,1",
+    ]
+    document = copied(*arguments, "--json").document
+    assert list(document["paired"]) == ["first stage", "cb"]
+    assert list(document["rows"]) == ["first stage", "tau", "cb"]
+    assert {row: found["n"] for row, found in document["paired"].items()} == {"first stage": 1, "cb": 2}
+    assert document["paired"]["first stage"]["over_seeds"] is None
+    for row, found in document["paired"].items():
+        ours, theirs = document["rows"][row], document["rows"]["tau"]
+        assert found["against"] == "tau"
+        assert found["difference"] == pytest.approx(ours["all"] - theirs["all"], abs=0.02)
+        assert found["low"] <= found["difference"] <= found["high"]
+        assert found["splits"]["medium"]["difference"] == pytest.approx(ours["medium"] - theirs["medium"], abs=0.02)
+    said = copied(*arguments).out
+    assert "first stage against tau: −" in said
+    assert "t over 2 seeds" in said
+
+
+def test_rows_that_predict_alike_are_said_to(copied: Wbltr) -> None:
+    wide = ["--set", "classifier.max_norm.radius=100", "--set", "classifier.max_norm.relative=false"]
+    said = copied("compare", "--recipe", "digits-ir50", *SHORT, *wide, "--heads", "cb-max,cb", "--against", "cb")
+    assert "cb-max against cb: the same predictions" in said.out.splitlines()
 
 
 def test_the_papers_figure_and_the_difference_stand_beside_ours_on_its_sets_only(copied: Wbltr) -> None:

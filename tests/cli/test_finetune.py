@@ -51,8 +51,13 @@ def test_the_released_protocol_says_what_flatters(wbltr: Wbltr) -> None:
     said = wbltr("run", "--recipe", "digits-ir50", *SHORT, *released, *rows)
     assert said.code == 0, said.err
     words = " ".join(said.out.split())
-    assert "best epoch on the test set (features and classifier), flip averaging on" in words
-    assert "this flatters" in words
+    assert "best epoch on the test set (features and classifier), flip averaging" in words
+    document = wbltr("run", "--recipe", "digits-ir50", *SHORT, *released, *rows, "--json").document
+    gains = document["provenance"]["best_over_last"]
+    assert set(gains) == {"features", "finetune"}
+    assert all(gain >= 0 for gain in gains.values())
+    told = ", ".join(f"{gain:.2f} points in {stage}" for stage, gain in gains.items())
+    assert f"is no estimate; over the last one it gains {told}" in words.partition("this flatters")[2]
 
 
 def test_a_first_stage_takes_constraints_sampling_and_a_prelogit_layer(wbltr: Wbltr) -> None:

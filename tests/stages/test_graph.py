@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import combinations, product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
+from wbltr.config import Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
 from wbltr.recipe import (
+    Adjustment,
     ClassifierConfig,
+    Config,
     DatasetConfig,
     EvalConfig,
     FeaturesConfig,
@@ -22,6 +27,7 @@ from wbltr.recipe import (
     Row,
 )
 from wbltr.recipe_file import load_recipe, recipe_names
+from wbltr.rows import HeadSettings
 from wbltr.stages import (
     CLASSIFIER,
     DATASET,
@@ -60,6 +66,11 @@ def finetuned(**changes: Any) -> FinetuneStageConfig:
     return FinetuneStageConfig.model_validate({**own, "classifier": section})
 
 
+def every_adjustment() -> list[PosthocConfig]:
+    """Every post-hoc method, τ given and chosen."""
+    return [PosthocConfig(method=method, tau=tau) for method in get_args(Adjustment) for tau in (1.0, "val")]
+
+
 def every_config() -> list[tuple[str, Any]]:
     """Every stage with every config that changes what it reads."""
     return [
@@ -71,24 +82,13 @@ def every_config() -> list[tuple[str, Any]]:
         *[("embeddings", embeddings_of(part)) for part in get_args(Part)],
         ("classifier", ClassifierConfig()),
         ("sweep", SweepConfig(trials=(ClassifierConfig(), ClassifierConfig(lr=0.1)), precision="fp32")),
-        *[("posthoc", PosthocStageConfig(method="tau", tau=tau)) for tau in (1.0, "val")],
+        *[("posthoc", PosthocStageConfig.of(section)) for section in every_adjustment()],
         *[("eval", EvalConfig(on=on)) for on in ("val", "test")],
     ]
 
 
 def test_the_list_above_covers_every_stage() -> None:
     assert {name for name, _ in every_config()} == set(STAGES)
-
-
-def test_nothing_but_eval_and_best_on_test_is_handed_a_test_tensor_and_embed_passes_on_only_its_own_part() -> None:
-    readers = []
-    for name, config in every_config():
-        prefixes = [p for wanted in STAGES[name].reads(config).values() for p in wanted]
-        assert "" not in prefixes, f"{name} would be handed everything"
-        if any("test.".startswith(p) or p.startswith("test") for p in prefixes):
-            select = getattr(getattr(config, "classifier", config), "select", None)
-            readers.append((name, getattr(config, "part", getattr(config, "on", select))))
-    assert readers == [("features", "best-test"), ("finetune", "best-test"), ("embeddings", "test"), ("eval", "test")]
 
 
 def test_only_recipes_named_released_select_on_test() -> None:
@@ -98,17 +98,60 @@ def test_only_recipes_named_released_select_on_test() -> None:
         assert selecting == name.endswith("-released"), name
 
 
-def test_a_classifier_and_a_tau_sweep_stand_on_no_test_embeddings() -> None:
-    chain = Chain(RECIPE)
-    for head in (chain.row(row) for row in get_args(Row)):
-        waiting: list[Any] = [head]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, Node):
-                if node.stage is EMBEDDINGS:
-                    made = {"features": Artifact("0" * 64, {"config": RECIPE.features.hashed(), "stage": "features"})}
-                    assert node.settled(made).part in ("train", "val")  # type: ignore[attr-defined]
-                waiting.extend(node.inputs.values())
+def literals(annotation: Any) -> list[Any]:
+    """The words that a field may be set to."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for inner in get_args(annotation) for value in literals(inner)]
+
+
+def variants(config: Config) -> Iterator[Config]:
+    """The config with any two of its choices set to any of their words, whether that makes sense or not."""
+    fields = type(config).model_fields
+    words = {name: {getattr(config, name), *literals(field.annotation)} for name, field in fields.items()
+             if literals(field.annotation)}  # fmt: skip
+    yield config
+    for names in combinations(words, min(2, len(words))):
+        for values in product(*(words[name] for name in names)):
+            yield config.model_copy(update=dict(zip(names, values, strict=True)))
+    for name in fields:
+        if isinstance(inner := getattr(config, name), Config):
+            yield from (config.model_copy(update={name: other}) for other in variants(inner))
+
+
+def test_nothing_but_eval_and_best_on_test_is_handed_a_test_tensor_and_embed_passes_on_only_its_own_part() -> None:
+    readers = set()
+    for name, config in every_config():
+        for other in variants(config):
+            prefixes = tuple(p for wanted in STAGES[name].reads(other).values() for p in wanted)
+            assert "" not in prefixes, f"{name} would be handed everything"
+            if any(p.startswith("test") or "test.".startswith(p) for p in prefixes):
+                select = getattr(getattr(other, "classifier", other), "select", None)
+                readers.add((name, getattr(other, "part", getattr(other, "on", select))))
+    assert readers == {("features", "best-test"), ("finetune", "best-test"), ("embeddings", "test"), ("eval", "test")}
+
+
+def test_embeddings_of_the_test_part_are_handed_to_eval_alone() -> None:
+    teacher = Teacher(artifact="0" * 64, network="small", mean=(0.5,), std=(0.5,))
+    recipe = RECIPE.model_copy(update={"heads": {"distill": HeadSettings(teacher=teacher)}})
+    chain = Chain(recipe, Lineage(teachers={"0" * 64: Artifact("0" * 64, {"stage": "features"})}))
+    heads = [chain.row(row) for row in get_args(Row)]
+    heads += [chain.posthoc(section, heads[-1]) for section in every_adjustment()]
+    made = {"features": RECIPE.features.hashed(), "finetune": finetuned().hashed()}
+    readers, seen = set(), set()
+    waiting: list[Any] = [chain.evaluation(head) for head in heads]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, Node):
+            continue
+        seen.add(id(node))
+        waiting.extend(node.inputs.values())
+        for below in node.inputs.values():
+            if isinstance(below, Node) and below.stage is EMBEDDINGS:
+                config = below.settled({name: Artifact("0" * 64, {"config": own}) for name, own in made.items()})
+                readers.add((node.stage.name, config.part))  # type: ignore[attr-defined]
+    assert {stage for stage, part in readers if part == "test"} == {"eval"}
+    assert ("posthoc", "val") in readers
 
 
 GOLDEN = {
@@ -118,7 +161,7 @@ GOLDEN = {
     "classifier": "ccedb243abc2781725d60aaca012e222f26eaf7660da92436d9dd2a7f6502e6d",
     "finetune": "0058a23d5587eb3f4969f67641d389212241478e8a9b5ec356b5d8a91c01599d",
     "posthoc": "94f7961b1414950371a8933b1203b9e9cbccd5897f86092593df99cc2759afb7",
-    "eval": "131db644c83394eb2689eb7f6e2792560f6971d2ecd79c95aaf7195dc4d93588",
+    "eval": "f809ef8fd9c78cdc34c890761249ae7c207cd54fdc7d0a5f6388eec0086e159d",
 }
 
 
@@ -140,18 +183,23 @@ def test_golden_keys_do_not_move() -> None:
 
 def test_every_field_of_every_section_moves_its_key() -> None:
     """Flip each field in turn: all of them can change a number."""
+    of_the_loss = {
+        "rho": 0.5, "gamma": 1.0, "tau": 2.0, "smoothing": 0.5, "margin": 0.1, "reweight_from": 3, "head": "cosine",
+        "scale": 16.0, "teacher": Teacher(artifact="a" * 64, network="small", mean=(0.5,), std=(0.5,)), "temperature": 2.0,
+        "alpha": 0.5,
+    }  # fmt: skip
     changed: dict[str, dict[str, Any]] = {
         "features": {
             "network": "resnet32", "epochs": 1, "batch_size": 2, "micro_batch": 2, "lr": 1.0, "momentum": 0.5,
             "weight_decay": 0.0, "loss": "cb", "beta": 0.5, "scheduler": "released", "precision": "bf16", "augment": "none",
             "pad": 1, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "seed": 1, "constraint": "unit-norm",
             "max_norm": MaxNormConfig(radius=1.0, relative=False), "sampling": "square-root", "select": "best-test",
-            "stem": "imagenet", "prelogit": 2, "image_size": 224, "snapshot_every": 10,
+            "stem": "imagenet", "prelogit": 2, "image_size": 224, "snapshot_every": 10, **of_the_loss,
         },
         "classifier": {
             "loss": "ce", "beta": 0.5, "epochs": 1, "batch_size": 1, "lr": 1.0, "momentum": 0.5, "weight_decay": 0.5,
             "max_norm": None, "constraint": "unit-norm", "init": "fresh", "scheduler": "released", "seed": 1,
-            "mode": "exact", "layers": 2, "sampling": "class-balanced", "select": "best-test",
+            "mode": "exact", "layers": 2, "sampling": "class-balanced", "select": "best-test", **of_the_loss,
         },
         "eval": {"on": "val", "many": 1, "few": 1, "flip": True},
         "dataset": {"source": "digits", "imbalance_factor": 2.0, "profile": "step", "largest": 9, "order": "shuffled",
@@ -277,12 +325,27 @@ def test_roots_are_looked_at_in_the_documented_order(tmp_path: Path, monkeypatch
     assert source_roots(store, "cifar10", None) == (store.root / "downloads",)
 
 
-def test_posthoc_none_and_tau_without_validation_are_refused() -> None:
+def test_an_adjustment_is_keyed_by_the_settings_that_its_method_has_and_no_others() -> None:
+    other = {"tau": 0.3, "direction": "increasing", "prior": {"cat": 1.0}}
+    used = {"tau": "tau", "logit-adjust": "tau", "logit-adjust-mult": "tau", "isotonic": "direction", "prior": "prior"}
+    for method in get_args(Adjustment):
+        plain = PosthocConfig(method=method)
+        own = PosthocStageConfig.of(plain)
+        moved = {k for k, v in other.items() if PosthocStageConfig.of(plain.model_copy(update={k: v})) != own}
+        assert moved == ({used[method]} if method in used else set()), method
+        assert set(own.hashed()) - {"method"} == (moved or {"l2": {"tau"}}.get(method, set()))
+
+
+def test_posthoc_none_and_what_is_fitted_without_validation_are_refused() -> None:
     with pytest.raises(WbltrError, match="none leaves nothing to do"):
         Chain(RECIPE).posthoc(PosthocConfig())
     without = RECIPE.model_copy(update={"dataset": RECIPE.dataset.model_copy(update={"val": "none"})})
     with pytest.raises(WbltrError, match="no validation part"):
         Chain(without).row("tau")
+    for method in ("temperature", "vector", "logit-adjust"):
+        with pytest.raises(WbltrError, match="no validation part"):
+            Chain(without).posthoc(PosthocConfig(method=method))
+    assert Chain(without).posthoc(PosthocConfig(method="logit-adjust", tau=1.0)).inputs.keys() == {"head", "dataset"}
 
 
 def test_a_sound_stage_of_each_name_can_be_imported() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from small_chain import RECIPE, RUNTIME, Tensors, as_arrays
 
 from wbltr.functional.adjustments import tau_normalize
+from wbltr.functional.logits import head_logits
 from wbltr.models import empty_network
 from wbltr.recipe import ClassifierConfig, EvalConfig, MaxNormConfig
 from wbltr.stages import EmbeddingsStageConfig, PosthocStageConfig, classifier, embeddings, features, posthoc
@@ -70,6 +72,44 @@ def test_eval_equals_the_slow_loop(first: Tensors, test_part: Tensors) -> None:
     assert float(result["accuracy.few"]) == pytest.approx(right[6:].mean() / 60)
     assert float(result["accuracy.all"]) == pytest.approx(right.mean() / 60)
     assert result["confusion"].sum() == 600
+    assert result["labels"].tolist() == test_part["test.labels"].tolist()
+    assert (result["labels"].dtype, result["predictions"].dtype) == (np.int32, np.int32)
+    assert float(result["accuracy.worst"]) == right.min() / 60
+    of_zero = result["predictions"][result["labels"] == 0]
+    assert np.bincount(of_zero, minlength=10).tolist() == result["confusion"][0].tolist()
+
+
+def test_eval_tells_calibration_and_ranking_as_the_slow_loops_do(first: Tensors, test_part: Tensors) -> None:
+    result = evaluate(first, test_part)
+    labels = test_part["test.labels"].tolist()
+    bins: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
+    surprise, squares, probabilities = [], [], []
+    for embedding, label in zip(test_part["test.embeddings"][0].astype(np.float64), labels, strict=True):
+        z = np.array([w @ embedding + b for w, b in zip(first["head.weight"], first["head.bias"], strict=True)])
+        p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+        bins[int(np.ceil(p.max() * 15)) - 1].append((p.max(), int(p.argmax()) == label))
+        surprise.append(-np.log(p[label]))
+        squares.append(sum((p[k] - (k == label)) ** 2 for k in range(10)))
+        probabilities.append(p)
+    gaps = [abs(sum(sure for sure, _ in some) - sum(hit for _, hit in some)) for some in bins]
+    assert float(result["ece.all"]) == pytest.approx(sum(gaps) / 600, abs=1e-5)
+    assert float(result["nll.all"]) == pytest.approx(np.mean(surprise), rel=1e-5)
+    assert float(result["brier.all"]) == pytest.approx(np.mean(squares), rel=1e-5)
+    few = [s for s, label in zip(surprise, labels, strict=True) if label >= 6]
+    assert float(result["nll.few"]) == pytest.approx(np.mean(few), rel=1e-5)
+    expected = roc_auc_score(labels, np.array(probabilities), multi_class="ovr")
+    assert float(result["auroc"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_gated_head_is_measured_by_its_own_logits_and_flip_means_two_of_them(first: Tensors, test_part: Tensors) -> None:
+    gate = {"weight": np.linspace(-1, 1, 64), "bias": np.array(0.1)}
+    gate |= {"scale": np.linspace(3, 0, 10), "shift": np.linspace(0, 2, 10)}
+    head = {"head.weight": first["head.weight"], "head.bias": first["head.bias"]}
+    head |= {f"head.gate.{name}": values.astype(np.float32) for name, values in gate.items()}
+    tensors = {name: torch.from_numpy(values) for name, values in head.items()}
+    two = [head_logits(tensors, torch.from_numpy(view)) for view in test_part["test.embeddings"]]
+    for flip, logits in ((False, two[0]), (True, (two[0] + two[1]) / 2)):
+        assert evaluate(head, test_part, flip=flip)["predictions"].tolist() == logits.argmax(1).tolist()
 
 
 def test_flip_averages_the_two_views_logits(first: Tensors, test_part: Tensors) -> None:
@@ -81,7 +121,9 @@ def test_flip_averages_the_two_views_logits(first: Tensors, test_part: Tensors) 
 
 
 def test_an_empty_split_is_nan(first: Tensors, test_part: Tensors) -> None:
-    assert np.isnan(evaluate(first, test_part, many=500, few=0)["accuracy.many"])
+    result = evaluate(first, test_part, many=500, few=0)
+    for name in ("accuracy", "ece", "classwise_ece", "nll", "brier"):
+        assert np.isnan(result[f"{name}.many"]), name
 
 
 def test_tau_is_the_best_of_the_sweep_and_the_smallest_of_the_best(images: Tensors, first: Tensors) -> None:
@@ -147,6 +189,8 @@ def golden(images: Tensors, first: Tensors, test_part: Tensors) -> dict[str, Any
         "classifier.cb-bce": released["history.loss"].tolist(),
         "posthoc.norm": float(np.linalg.norm(np.asarray(tau["head.weight"]))),
         "eval": [float(result[name]) for name in ("accuracy.all", "accuracy.few", "accuracy.top5", "macro_f1")],
+        "eval.auroc": float(result["auroc"]),
+        "eval.calibration": [float(result[f"{name}.{part}"]) for name in ("nll", "brier") for part in ("all", "few")],
     }
 
 
@@ -175,4 +219,6 @@ GOLDEN: dict[str, Any] = {
     "classifier.cb-bce": [0.07809250056743622, 0.07812876359361116, 0.0775639250630238],
     "posthoc.norm": 3.9552407264709473,
     "eval": [0.2583333333333333, 0.0, 0.5116666666666667, 0.12375950910904052],
+    "eval.auroc": 0.7154876543209877,
+    "eval.calibration": [2.632169160957032, 4.227703761279386, 0.8911483327685107, 1.2300785011087398],
 }

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from wbltr.errors import WbltrError
-from wbltr.recipe import ClassifierConfig, MaxNormConfig
-from wbltr.studies.space import DEFAULT, Choice, Interval, classifier_of, parse
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig
+from wbltr.studies.space import DEFAULT, Choice, Interval, Space, Target, at_the_edge, check, classifier_of, parse
 
 
 def test_what_is_not_named_keeps_its_default() -> None:
@@ -26,7 +26,14 @@ def test_what_is_not_named_keeps_its_default() -> None:
         ("radius=nan..1", "from 0 on"),
         ("radius=a..b", "expected LOW..HIGH"),
         ("lr=inf,1", "expected LOW..HIGH"),
-        ("loss=focal", "losses are"),
+        ("weight_decay=1e-3..1e-3", "the smaller first"),
+        ("lr=", "expected LOW..HIGH"),
+        ("lr=..", "expected LOW..HIGH"),
+        ("loss=", "no loss ''"),
+        ("loss=fokal", "Did you mean 'focal'"),
+        ("loss=ce,ce", "twice"),
+        ("epochs=5,5", "twice"),
+        ("epochs=5.5", "whole numbers"),
         ("epochs=5..10", "from a list"),
         ("epochs=x", "expected LOW..HIGH"),
     ],
@@ -44,3 +51,33 @@ def test_a_radius_is_laid_on_the_sections_own_ball() -> None:
     assert tried.max_norm == MaxNormConfig(radius=0.4, per="epoch")
     assert tried.weight_decay == 0.01
     assert classifier_of(ClassifierConfig(constraint="unit-norm"), {"radius": 0.4}).max_norm == MaxNormConfig(radius=0.4)
+
+
+@pytest.mark.parametrize(
+    ("section", "text"),
+    [
+        (ClassifierConfig(), "epochs=0,5"),
+        (ClassifierConfig(), "weight_decay=-1,1"),
+        (ClassifierConfig(max_norm=MaxNormConfig(relative=False)), "radius=0..1"),
+        (FeaturesConfig(), "lr=0,0.1"),
+    ],
+)
+def test_a_value_that_the_section_refuses_is_refused_before_the_first_trial(
+    section: ClassifierConfig | FeaturesConfig, text: str
+) -> None:
+    target: Target = "classifier" if isinstance(section, ClassifierConfig) else "features"
+    with pytest.raises(WbltrError, match="cannot be tried: ") as caught:
+        check(section, parse(target, [text]))
+    assert caught.value.exit_code == 2
+    assert "\n" not in caught.value.message
+    check(section, {})
+
+
+def test_a_value_close_to_an_end_of_its_range_is_told() -> None:
+    space: Space = {
+        "weight_decay": Interval(1e-5, 1e-1, log=True),
+        "radius": Interval(0, 1, log=False),
+        "lr": Choice((0.1, 0.2)),
+    }
+    assert at_the_edge(space, {"weight_decay": 0.08, "radius": 0.8, "lr": 0.1}) == ["weight_decay"]
+    assert at_the_edge(space, {"weight_decay": 1e-3, "radius": 0.01, "lr": 0.1}) == ["radius"]

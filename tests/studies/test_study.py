@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from wbltr.errors import Stopped, WbltrError
 from wbltr.studies.space import Interval
-from wbltr.studies.study import Study, Trial, best
+from wbltr.studies.storage import Storage
+from wbltr.studies.study import Study, Trial, best, hopeless
 
 SPACE = {"x": Interval(-1.0, 1.0, log=False)}
 
@@ -20,7 +22,7 @@ def parabola(asked: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def open_study(folder: Path, seed: int = 0) -> Study:
-    return Study("s", str(folder / "s.journal"), SPACE, seed)
+    return Study("s", Storage(str(folder / "s.journal")), SPACE, seed)
 
 
 def test_a_study_goes_on_where_it_was_and_finds_the_optimum(tmp_path: Path) -> None:
@@ -78,22 +80,46 @@ def test_a_killed_process_loses_the_running_trials_only(tmp_path: Path) -> None:
     assert len(study.finished()) == 6
 
 
-def test_two_processes_share_one_study(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_study as t\n"
-        "study = t.open_study(Path(sys.argv[1]), int(sys.argv[3]))\n"
-        "for _ in range(4): study.run(2, t.parabola)"
-    )
-    open_study(tmp_path)
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent), str(seed)]) for seed in (1, 2)
-    ]
-    assert [process.wait(120) for process in running] == [0, 0]
-    assert len(open_study(tmp_path).finished()) == 16
+def test_a_trial_of_a_dead_process_is_given_up_and_one_that_lives_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(tmp_path)
+    other = open_study(tmp_path, 1)
+    monkeypatch.setattr("wbltr.studies.study.BEAT", 0.05)
+    monkeypatch.setattr("wbltr.studies.study.SILENT", 1.0)
+
+    def slow(asked: Sequence[Mapping[str, Any]]) -> list[float]:
+        time.sleep(1.5)
+        other.run(1, parabola)  # gives up whom it takes for dead
+        return parabola(asked)
+
+    study.run(2, slow)
+    assert len(study.finished()) == 3
+    monkeypatch.setattr("wbltr.studies.study.BEAT", 60.0)
+    study.run(1, slow)
+    assert len(study.finished()) == 4, "silent for longer than allowed: it was given up, and what it gave came too late"
 
 
-@pytest.mark.parametrize("storage", ["postgresql://nobody@127.0.0.1:1/none", "nonsense://x", "/proc/nowhere/s.journal"])
-def test_a_storage_that_is_gone_is_one_clear_line(storage: str) -> None:
-    with pytest.raises(WbltrError, match="cannot be used") as caught:
-        Study("s", storage, SPACE, 0)
-    assert caught.value.exit_code == 3
+def test_a_trial_that_was_given_up_ends_when_it_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, other = open_study(tmp_path), open_study(tmp_path, 1)
+    monkeypatch.setattr("wbltr.studies.study.SILENT", 0.0)
+    reported = []
+
+    def slow(values: Mapping[str, Any], report: Callable[[int, float], None]) -> float:
+        other.run(1, parabola)
+        reported.append(1)
+        report(1, 0.5)
+        reported.append(2)
+        return 0.5
+
+    study.run_one(slow)
+    assert reported == [1]
+    assert len(study.finished()) == 1
+
+
+def test_a_study_in_which_all_diverge_is_given_up_early() -> None:
+    diverged = [Trial(number, {}, None) for number in range(10)]
+    assert hopeless(diverged)
+    assert not hopeless(diverged[:9])
+    assert not hopeless([*diverged, Trial(10, {}, 0.1)])
+    assert not hopeless([*diverged, Trial(10, {}, None, {1: 0.1})]), "a stopped trial has not diverged"

@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from wbltr.cli.options import EVERYWHERE, LISTED, MAKING, REPEATING, STARTING, verb
+from wbltr.cli.posthoc import posthoc
 from wbltr.cli.request import Request
 
 ORDER = (
@@ -24,6 +25,7 @@ ORDER = (
     "eval",
     "report",
     "plot",
+    "diagnose",
     "recipe",
     "store",
     "status",
@@ -46,7 +48,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-posthoc = typer.Typer(help="Rescale a trained head's rows; by default the first stage's.", no_args_is_help=True)
 tune = typer.Typer(help="Search settings on the validation part; the test set stays closed.", no_args_is_help=True)
 recipes = typer.Typer(help="The recipes that come with wbltr, and your own.", no_args_is_help=True)
 store = typer.Typer(help="What was made, and whether it is sound.", no_args_is_help=True)
@@ -88,19 +89,22 @@ def run(request: Request) -> None:
 def compare(
     request: Request,
     heads: Annotated[
-        str | None, typer.Option(help="Rows to compare; default: all of the paper's Table 4.", metavar="A,B,C")
+        str, typer.Option(help="The paper's rows, all that the recipe has settings for, or these.", metavar="paper|all|A,B,C")
+    ] = "paper",
+    against: Annotated[
+        str | None, typer.Option(help="Pair every other row with this one, on the same images.", metavar="ROW")
     ] = None,
     naive: Annotated[
         str | None, typer.Option(help="Features without weight decay, for the naive rows.", metavar="ID|REF")
     ] = None,
 ) -> None:
-    """Example:  wbltr compare --recipe digits-ir50
+    """Example:  wbltr compare --recipe digits-ir50 --against cb-wd
 
-    Every head of the paper's Table 4 on one first stage, with the paper's figure beside ours.
+    Many heads on one first stage, each with its interval and the paper's figure beside ours.
     """
     from wbltr.cli import making
 
-    making.compare(request, heads, naive)
+    making.compare(request, heads, naive, against)
 
 
 @verb(app, "make-dataset", (*(option for option in MAKING if option != "seed"), *LISTED))
@@ -148,33 +152,6 @@ def train_classifier(request: Request) -> None:
     from wbltr.cli import making
 
     making.train_classifier(request)
-
-
-@verb(posthoc, "posthoc l2", STARTING)
-def posthoc_l2(request: Request) -> None:
-    """Example:  wbltr posthoc l2
-
-    Rows of unit norm: w / ‖w‖.
-    """
-    from wbltr.cli import making
-
-    making.posthoc(request, "l2", "1")
-
-
-@verb(posthoc, "posthoc tau", STARTING)
-def posthoc_tau(
-    request: Request,
-    tau: Annotated[
-        str, typer.Option(help="τ, or 'val': the best of 0, 0.1 … 3 on the validation part.", metavar="NUMBER|val")
-    ] = "val",
-) -> None:
-    """Example:  wbltr posthoc tau --tau 1.9
-
-    τ-normalisation: w / ‖w‖^τ.
-    """
-    from wbltr.cli import making
-
-    making.posthoc(request, "tau", tau)
 
 
 @verb(app, "eval", STARTING)
@@ -237,6 +214,17 @@ def tune_classifier(
     tuning.classifier(request, tuning.Asked(trials, minutes, ranges or [], storage), batch)
 
 
+@verb(tune, "tune tau", tuple(option for option in STARTING if option != "force"))
+def tune_tau(request: Request) -> None:
+    """Example:  wbltr tune tau --recipe digits-ir50
+
+    τ of the recipe's head (posthoc.of), or of --from: every 0.1 from 0 to 3, the best on the validation part made.
+    """
+    from wbltr.cli import tuning
+
+    tuning.tau(request)
+
+
 @verb(app, "report", ("recipe", "set", "seeds", *EVERYWHERE))
 def report(
     request: Request,
@@ -260,7 +248,7 @@ def plot(
         str,
         typer.Argument(
             metavar="NAME",
-            help="accuracy, norms, norm-evolution, filters, weight-decay, frequencies, likelihood, weights-2d, max-norm.",
+            help="accuracy, norms, norm-evolution, filters, weight-decay, frequencies, likelihood, weights-2d, max-norm; study",
         ),
     ],
     out: Annotated[
@@ -272,14 +260,27 @@ def plot(
     radius: Annotated[
         float | None, typer.Option(help="MaxNorm's radius; default: the median row norm of the first stage that it constrains.")
     ] = None,
+    study: Annotated[str | None, typer.Option(help="study: its name; default: the one begun last.", metavar="NAME")] = None,
+    storage: Storage = None,
 ) -> None:
     """Example:  wbltr plot norms --recipe digits-ir50
 
-    One of the paper's figures, from artifacts; what is missing is made first.
+    One of the paper's figures, from artifacts; what is missing is made first. `study`: what wbltr tune tried.
     """
     from wbltr.cli import plots
 
-    plots.plot(request, figure, out, values, radius)
+    plots.plot(request, figure, out, values, radius, study, storage)
+
+
+@verb(app, "diagnose", tuple(option for option in (*STARTING, *LISTED) if option not in ("name", "force")))
+def diagnose(request: Request) -> None:
+    """Example:  wbltr diagnose
+
+    What the settings of a head and its stages did, a line each; warns where one does nothing.
+    """
+    from wbltr.cli import diagnosing
+
+    diagnosing.diagnose(request)
 
 
 @verb(recipes, "recipe list", EVERYWHERE)

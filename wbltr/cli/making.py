@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from typing import get_args
 
 from wbltr.cli import rows
@@ -12,8 +15,10 @@ from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Node
 from wbltr.recipe import Part
+from wbltr.recipe_file import parse_yaml
+from wbltr.report.caption import caption
 from wbltr.report.results import SPLITS, eval_document
-from wbltr.report.words import caption
+from wbltr.report.words import measures
 from wbltr.stages import CARRY_A_HEAD
 
 AFTER_FEATURES = ("name", "embeddings", "classifier", "posthoc", "eval", "rows")
@@ -38,11 +43,11 @@ def run(request: Request) -> None:
     rows.run(Session(RUN, request))
 
 
-def compare(request: Request, heads: str | None, naive: str | None) -> None:
-    """Every row of the paper's Table 4 on one first stage."""
-    from wbltr.cli import compare as rows_side_by_side
+def compare(request: Request, heads: str, naive: str | None, against: str | None) -> None:
+    """Many rows on one first stage."""
+    from wbltr.cli import compare as many_rows
 
-    rows_side_by_side.run(Session(COMPARE, request), heads, naive)
+    many_rows.run(Session(COMPARE, request), heads, naive, against)
 
 
 def make_dataset(request: Request) -> None:
@@ -83,19 +88,47 @@ def train_classifier(request: Request) -> None:
     session.deliver(session.chain.classifier(), "wbltr eval --splits many,medium,few")
 
 
-def posthoc(request: Request, method: str, tau: str) -> None:
-    """Rescale the rows of a head: of what --from names, else of the first stage unless posthoc.of says otherwise."""
+def posthoc(request: Request, method: str, **settings: str) -> None:
+    """Adjust a head: what --from names, else the first stage's unless posthoc.of says otherwise.
+
+    Args:
+        settings: the fields of the posthoc section that the command itself sets.
+    """
     for text in request.set:
-        if text.partition("=")[0].strip() in ("posthoc", "posthoc.method", "posthoc.tau"):
-            raise WbltrError(f"--set {text}: the command itself says so", "use wbltr posthoc tau --tau NUMBER", "usage")
+        field = text.partition("=")[0].strip()
+        if field.partition(".")[0] == "posthoc" and field != "posthoc.of":
+            hint = f"what it takes: wbltr posthoc {method} --help"
+            raise WbltrError(f"--set {text}: the command itself says so", hint, "usage")
     verb = Verb(f"posthoc {method}", "latest/features", CARRY_A_HEAD, ("name", "posthoc", "eval"))
-    session = Session(verb, request, (f"posthoc.method={method}", f"posthoc.tau={tau}", "posthoc.of=features"))
+    own = (f"posthoc.{name}={value}" for name, value in settings.items())
+    session = Session(verb, request, (f"posthoc.method={method}", *own, "posthoc.of=features"))
     start = session.start
     if start is not None and start.stage != "features" and any(t.startswith("posthoc.of=") for t in request.set):
         raise WbltrError(f"--set posthoc.of: --from names a {start.stage} head already", "leave one of them out", "usage")
     if start is not None and start.stage == "features" and session.recipe.posthoc.of == "classifier":
         start = None
     session.deliver(session.chain.posthoc(session.recipe.posthoc, start), "wbltr eval --splits many,medium,few")
+
+
+def posthoc_prior(request: Request, prior: str) -> None:
+    """Adjust a head to a known prior: `uniform`, or a file of class name → share."""
+    posthoc(request, "prior", prior=prior if prior == "uniform" else json.dumps(_shares(prior), ensure_ascii=False))
+
+
+def _shares(name: str) -> dict[str, float]:
+    """A YAML or JSON file of class name → share; JSON is YAML."""
+    hint = "uniform, or a YAML or JSON file with a line 'class name: share' for each class"
+    try:
+        found, _ = parse_yaml(Path(name).read_text("utf-8-sig"), name)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise WbltrError(f"--prior {name}: {why}", hint, "usage") from None
+    if not isinstance(found, dict) or not found:
+        raise WbltrError(f"--prior {name}: expected class names with a share each", hint, "usage")
+    for label, share in found.items():
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share < math.inf:
+            raise WbltrError(f"--prior {name}: {label}: expected a share above 0, found {share!r}", hint, "usage")
+    return found
 
 
 def evaluate(request: Request, splits: str) -> None:
@@ -114,9 +147,14 @@ def evaluate(request: Request, splits: str) -> None:
         session.console.document(session.document(made, result))
         return
     columns = ("", "all", *chosen)
-    name = session.head_name(session.head_of(made))
+    measured = session.head_of(made)
+    name = session.head_name(measured)
     row = (name, *(number(result["accuracy"][c]) for c in columns[1:]))
-    session.console.table(columns, [row], caption(session.recipe, made.artifact.config, tensors, name))
+    under = caption(session.recipe, made.artifact.config, tensors, name, origin=session.origin(made))
+    better = f"wbltr posthoc temperature --from {measured.object_id[:12]}"
+    if session.recipe.dataset.val == "none" or measured.config.get("method") in ("temperature", "vector"):
+        better = ""
+    session.console.table(columns, [row], f"{under}\n{measures(result, better)}")
 
 
 def _splits(text: str) -> tuple[str, ...]:

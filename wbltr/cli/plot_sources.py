@@ -67,7 +67,8 @@ class Sources:
         recipe = self.recipe.with_features(**fields)
         if recipe.features == self.recipe.features:
             return maker
-        line = Lineage({name: found for name, found in maker.line.known.items() if name == "dataset"})
+        known = {name: found for name, found in maker.line.known.items() if name == "dataset"}
+        line = Lineage(known, teachers=maker.line.teachers)
         other = replace(maker, recipe=recipe, line=line, label=label)
         other.chain.dataset = self.chain.dataset
         return other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wbltr.cli.console import Console
 from wbltr.cli.making import AFTER_FEATURES
@@ -13,6 +13,7 @@ from wbltr.cli.plot_sources import NAMES, WITH_RADIUS, Name, Sources, Wanted, cl
 from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
+from wbltr.cli.study_plot import study_drawn
 from wbltr.cli.writing import expanded, suffix_of, write_file
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Node, artifacts, planned
@@ -20,6 +21,7 @@ from wbltr.report import drawing
 from wbltr.report.drawing import Constrained, Drawing, Tensors
 from wbltr.store import Corrupt, Store, Vanished
 
+FIGURES: tuple[Name | Literal["study"], ...] = (*NAMES, "study")
 PLOT = Verb(
     "plot",
     "latest/features",
@@ -31,7 +33,15 @@ PLOT = Verb(
 DECAYS = (0.0, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
 
 
-def plot(request: Request, figure: str, out: Path | None, values: str | None, radius: float | None) -> None:
+def plot(
+    request: Request,
+    figure: str,
+    out: Path | None,
+    values: str | None,
+    radius: float | None,
+    study: str | None,
+    storage: str | None,
+) -> None:
     """Draw one figure and print where it lies."""
     name = _name(figure)
     endings = (".svg", ".png", *((".gif",) if name == "weights-2d" else ()))
@@ -39,7 +49,13 @@ def plot(request: Request, figure: str, out: Path | None, values: str | None, ra
         endings = (suffix_of(out, endings),)
     decays = _decays(name, values)
     _check_radius(name, radius)
-    told = _frequencies(request) if name == "frequencies" else _drawn(Session(PLOT, request), name, decays, radius)
+    if name == "study":
+        told = study_drawn(request, study, storage)
+    elif study is not None or storage is not None:
+        given = "--study" if study is not None else "--storage"
+        raise WbltrError(f"{given}: plot {name} does not read it", "it belongs to plot study", "usage")
+    else:
+        told = _frequencies(request) if name == "frequencies" else _drawn(Session(PLOT, request), name, decays, radius)
     if told is None:
         return
     drawn, made = told
@@ -54,14 +70,15 @@ def plot(request: Request, figure: str, out: Path | None, values: str | None, ra
     console.document({"schema": 1, "command": "plot", "figure": name, **files, "artifacts": made, "series": drawn.summary()})
 
 
-def _name(figure: str) -> Name:
-    found = next((name for name in NAMES if name == figure), None)
+def _name(figure: str) -> Name | Literal["study"]:
+    found = next((name for name in FIGURES if name == figure), None)
     if found is None:
-        raise WbltrError(f"plot: no figure '{figure}'.{closest(figure, list(NAMES))}", f"figures: {', '.join(NAMES)}", "usage")
+        near = closest(figure, list(FIGURES))
+        raise WbltrError(f"plot: no figure '{figure}'.{near}", f"figures: {', '.join(FIGURES)}", "usage")
     return found
 
 
-def _decays(name: Name, values: str | None) -> tuple[float, ...]:
+def _decays(name: str, values: str | None) -> tuple[float, ...]:
     """--values as rising numbers."""
     if values is None:
         return DECAYS
@@ -77,7 +94,7 @@ def _decays(name: Name, values: str | None) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _check_radius(name: Name, radius: float | None) -> None:
+def _check_radius(name: str, radius: float | None) -> None:
     if radius is None:
         return
     if name not in WITH_RADIUS:

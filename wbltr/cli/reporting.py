@@ -20,7 +20,7 @@ from wbltr.report import formats, tables
 from wbltr.report.results import Spread, accuracies, spread
 from wbltr.report.tables import Table
 from wbltr.report.words import count
-from wbltr.stages import Chain, Lineage, settle_precision
+from wbltr.stages import Chain, Lineage, settle_precision, settle_teachers
 from wbltr.store import Store
 
 RENDERED = {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.comma_separated}
@@ -183,9 +183,9 @@ def _look_up(store: Store, recipe: Recipe, row: str) -> Artifact | None:
 
 
 def _look_up_of(store: Store, recipe: Recipe, row: str, source: str) -> Artifact | None:
-    settled = settle_precision(store, recipe, Runtime(), source)
     try:
-        node = Chain(settled, Lineage(source=source)).measured(cast(Row, row))
+        settled, teachers = settle_teachers(store, settle_precision(store, recipe, Runtime(), source))
+        node = Chain(settled, Lineage(source=source, teachers=teachers)).measured(cast(Row, row))
     except WbltrError as error:
         if error.code not in ("recipe", "usage"):
             raise

@@ -15,8 +15,9 @@ from wbltr.cores import these_cores
 from wbltr.errors import Stopped, WbltrError
 from wbltr.pipeline import Artifact, Made, Node, artifact, make_many, planned
 from wbltr.recipe import Row
+from wbltr.report.caption import caption
 from wbltr.report.results import SPLITS, eval_document, over_runs
-from wbltr.report.words import caption, label
+from wbltr.report.words import label
 
 COLUMNS = ("", "all", *SPLITS)
 
@@ -202,7 +203,7 @@ def _caption(session: Session, rows: Rows, runs: Mapping[int, Rows] | None = Non
     row = _last(rows)
     seeds = {seed: one.documents[row]["accuracy"]["all"] for seed, one in (runs or {}).items()}
     head = label(row, session.recipe.classifier.loss)
-    return caption(session.recipe, rows.last.artifact.config, rows.tensors, head, seeds)
+    return caption(session.recipe, rows.last.artifact.config, rows.tensors, head, seeds, session.origin(rows.last))
 
 
 def what_never_moved(session: Session, rows: Mapping[Row, Sequence[Made]]) -> list[Row]:

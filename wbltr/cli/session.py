@@ -20,8 +20,12 @@ from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, assist, planned
 from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, revise_recipe
+from wbltr.report.provenance import Origin, document
 from wbltr.report.words import head_words
-from wbltr.stages import Lineage, lineage, settle_precision, settle_shards, source_roots
+from wbltr.stages import Lineage, lineage, settle_precision, settle_shards, settle_teachers, source_roots
+from wbltr.store import Corrupt, Vanished
+
+HISTORY = "history.test_accuracy"
 
 
 class Session:
@@ -78,6 +82,8 @@ class Session:
             line, runtime = self._look(recipe, line, runtime)
         if "features" not in line.known:
             recipe = settle_precision(self.store, settle_shards(recipe, self.team.size, runtime), runtime, line.source)
+        recipe, teachers = settle_teachers(self.store, recipe)
+        line = replace(line, teachers=teachers)
         whole = verb.name == "run"
         self.maker = Maker(
             self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole, study=verb.study
@@ -170,7 +176,8 @@ class Session:
     # Telling
 
     def document(self, made: Made, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The JSON document of one made artifact."""
+        """The JSON document of one made artifact; of a measurement also what separates it from the paper's protocol."""
+        of_eval = {"provenance": self.provenance(made)} if made.artifact.stage == "eval" else {}
         return {
             "schema": 1,
             "command": self.verb.name,
@@ -182,8 +189,23 @@ class Session:
             "seconds": round(made.seconds, 3),
             "inputs": dict(made.artifact.inputs),
             "metrics": dict(made.artifact.record.get("metrics", {})),
+            **of_eval,
             **(extra or {}),
         }
+
+    def origin(self, made: Made) -> Origin:
+        """What the artifacts behind a measurement say of how it came to be."""
+        known, test_accuracy = lineage(self.store, made.artifact).known, {}
+        for stage in ("features", "finetune"):
+            config = known[stage].config if stage in known else {}
+            if config.get("classifier", config).get("select") == "best-test":
+                with suppress(Corrupt, Vanished):  # then it is told without the figure
+                    test_accuracy[stage] = self.store.load(known[stage].object_id, (HISTORY,))[HISTORY]
+        return Origin({stage: found.record.get("metrics", {}) for stage, found in known.items()}, test_accuracy)
+
+    def provenance(self, made: Made) -> dict[str, Any]:
+        """What `--json` says of where a measurement comes from."""
+        return document(overlaid(self.recipe, lineage(self.store, made.artifact), given=False), self.origin(made))
 
     def head_of(self, made: Made) -> Artifact:
         """The head that an eval artifact measured."""

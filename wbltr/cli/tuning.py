@@ -14,9 +14,11 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
-from wbltr.pipeline import Made
+from wbltr.pipeline import Made, artifact
 from wbltr.recipe import Recipe, Row, available_precision
 from wbltr.report.results import accuracies, per_cent
+from wbltr.stages import CARRY_A_HEAD
+from wbltr.store import Store
 
 if TYPE_CHECKING:
     from wbltr.studies.space import Space, Target
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 FEATURES = Verb("tune features", study=True)
 CLASSIFIER = Verb("tune classifier", "latest/features", ("features",), AFTER_FEATURES, study=True)
+TAU = Verb("tune tau", "latest/features", CARRY_A_HEAD, AFTER_FEATURES, study=True)
+SUFFIX = {FEATURES: "-features", CLASSIFIER: "", TAU: "-tau"}  # of the winner's name
 TRIALS: Mapping[str, int] = {"features": 20, "classifier": 100}
 SHOWN = 5
 
@@ -47,12 +51,13 @@ class Asked:
 
 def classifier(request: Request, asked: Asked, batch: int) -> None:
     """The second stage's weight decay, radius and what else --range names."""
-    from wbltr.studies.space import parse
+    from wbltr.studies.space import check, parse
     from wbltr.studies.tune import study_name, tune_classifier
 
     space = parse("classifier", asked.ranges)
     session = Session(CLASSIFIER, request)
     _check(session)
+    check(session.recipe.classifier, space)
     if session.recipe.classifier.through_network:
         hint = "tune with classifier.layers=1 and mode=cached"
         raise WbltrError("tune classifier trains heads on cached embeddings, not layers of the network", hint, "recipe")
@@ -62,7 +67,7 @@ def classifier(request: Request, asked: Asked, batch: int) -> None:
         return
     features = session.make(session.chain.features).artifact
     name = study_name("classifier", session.recipe, features.object_id, space)
-    study, budget = _opened(session, "classifier", name, space, asked, session.recipe.classifier.seed)
+    study, budget = _opened(session, "classifier", name, space, asked, "the second stage")
     with session.working(embeddings):
         winner, section = tune_classifier(
             study,
@@ -75,17 +80,57 @@ def classifier(request: Request, asked: Asked, batch: int) -> None:
         )
         made = session.maker.make(session.chain.classifier(section))
         evaluated, tensors = session.maker.load(session.chain.on("val").evaluation(made.artifact))
-    _tell(session, made, study, name, winner, accuracies(tensors)["all"], evaluated)
+    _tell(session, made, study, winner, accuracies(tensors)["all"], evaluated)
+
+
+def tau(request: Request) -> None:
+    """τ by a sweep: of the head that --from names, else of the one that the recipe's `posthoc.of` means."""
+    for text in request.set:
+        field = text.partition("=")[0].strip()
+        if field in ("posthoc", "posthoc.method", "posthoc.tau"):
+            raise WbltrError(f"--set {text}: the command itself says so", "to set τ: wbltr posthoc tau --tau NUMBER", "usage")
+        if field == "posthoc.of" and request.start is not None:
+            raise WbltrError(f"--set {text}: --from names the head already", "leave one of them out", "usage")
+    session = Session(TAU, request, ("posthoc.method=tau", "posthoc.tau=val"))
+    _check(session)
+    node = session.chain.posthoc(session.recipe.posthoc, session.start if request.start is not None else None)
+    if request.dry_run:
+        session.plan({None: [node]})
+        return
+    made, tensors = session.load(node)
+    session.store.set_ref(_ref(session), made.artifact.object_id)
+    session.name_results([made])
+    curve = {
+        round(float(t), 1): per_cent(float(share))
+        for t, share in zip(tensors["sweep.tau"], tensors["sweep.accuracy"], strict=True)
+    }
+    chosen = round(float(tensors["tau"]), 1)
+    if request.json:
+        sweep = {"tau": list(curve), "val": list(curve.values())}
+        session.console.document(
+            session.document(made, {"tau": chosen, "val": curve[chosen], "sweep": sweep, "ref": _ref(session)})
+        )
+        return
+    of = session.head_name(artifact(session.store, made.artifact.inputs["head"])).removeprefix("+ ")
+    session.console.notice(f"τ on {of}, validation; a line a whole number, a column a tenth:")
+    session.console.notice("    " + "".join(f"{tenth / 10:>6.1f}" for tenth in range(10)))
+    for whole in range(4):
+        line = [number(curve[t]) for tenth in range(10) if (t := round(whole + tenth / 10, 1)) in curve]
+        session.console.notice(f"{whole:>4}" + "".join(f"{cell:>6}" for cell in line))
+    session.console.notice(f"best: τ {chosen:g}, {number(curve[chosen])} on validation; named {_ref(session)}")
+    session.console.result(made.artifact.object_id)
+    _tell_next(session, made)
 
 
 def features(request: Request, asked: Asked, row: Row) -> None:
     """The first stage's weight decay, and its learning rate where --range names it; judged by a row on validation."""
-    from wbltr.studies.space import parse
+    from wbltr.studies.space import check, parse
     from wbltr.studies.tune import study_name, tune_features
 
     space = parse("features", asked.ranges)
     session = Session(FEATURES, request)
     _check(session)
+    check(session.recipe.features, space)
     if request.dry_run:
         session.plan({None: [session.chain.dataset]})
         return
@@ -93,7 +138,7 @@ def features(request: Request, asked: Asked, row: Row) -> None:
         dataset = session.maker.make(session.chain.dataset).artifact
         validation = _validation(session, dataset.object_id)
         name = study_name("features", session.recipe, f"{dataset.object_id} {row}", space)
-        study, budget = _opened(session, "features", name, space, asked, session.recipe.features.seed)
+        study, budget = _opened(session, "features", name, space, asked, f"the row '{row}'")
         measured: list[tuple[Made, float | None, Made]] = []
 
         def judge(recipe: Recipe, probe: Callable[..., None]) -> float:
@@ -109,7 +154,7 @@ def features(request: Request, asked: Asked, row: Row) -> None:
         )
         judge(recipe, lambda epochs, predict: None)
     made, again, evaluated = measured[-1]
-    _tell(session, made, study, name, winner, again, evaluated)
+    _tell(session, made, study, winner, again, evaluated)
 
 
 def judging_row(text: str) -> Row:
@@ -134,17 +179,23 @@ def _validation(session: Session, dataset: str) -> tuple[Any, Any]:
     return tensors["val.images"], tensors["val.labels"]
 
 
-def _opened(session: Session, target: Target, name: str, space: Space, asked: Asked, seed: int) -> tuple[Study, Budget]:
+def _opened(session: Session, target: Target, name: str, space: Space, asked: Asked, judged: str) -> tuple[Study, Budget]:
     """The study, announced, and when it ends."""
+    from wbltr.studies.storage import Storage
     from wbltr.studies.study import Study
     from wbltr.studies.tune import Budget
 
-    place = asked.storage or _journal(session, name)
-    study = Study(name, place, space, seed, warm_up=session.recipe.features.epochs // 2)
+    storage = Storage(asked.storage or _journal(session, name))
+    recipe = session.recipe
+    facts = {"target": target, "recipe": recipe.model_dump(mode="json"), "judged": judged}
+    study = Study(name, storage, space, getattr(recipe, target).seed, recipe.features.epochs // 2, facts)
     before = len(study.finished())
-    how = f"goes on after {before} trials" if before else "new"
+    others = len(storage.names()) - 1
+    how = (
+        f"goes on after {before} trials" if before else "new" + (f", beside {others} of other recipes or ranges" * (others > 0))
+    )
     tried = ", ".join(f"{field} {wanted}" for field, wanted in space.items())
-    session.console.notice(f"study {name} in {place}: {how}; {tried}")
+    session.console.notice(f"study {name} in {storage.shown}: {how}; {tried}")
     begun, minutes = time.monotonic(), asked.minutes
     trials = asked.trials if asked.trials is not None or minutes is not None else TRIALS[target]
     return study, Budget(trials, lambda: minutes is not None and time.monotonic() - begun > 60 * minutes)
@@ -157,8 +208,10 @@ def _tell_best(session: Session, finished: Sequence[Trial]) -> None:
         session.console.notice(f"{len(finished)} trials, the best so far {_words(top, session.recipe)}")
 
 
-def _tell(session: Session, made: Made, study: Study, name: str, winner: Trial, again: float | None, evaluated: Made) -> None:
+def _tell(session: Session, made: Made, study: Study, winner: Trial, again: float | None, evaluated: Made) -> None:
     """Name the winner, and tell of it and of the others."""
+    from wbltr.studies.space import at_the_edge
+
     session.store.set_ref(_ref(session), made.artifact.object_id)
     session.name_results([made])
     finished = study.finished()
@@ -166,7 +219,7 @@ def _tell(session: Session, made: Made, study: Study, name: str, winner: Trial, 
     diverged = sum(trial.accuracy is None for trial in finished) - pruned
     if session.request.json:
         told = {
-            "study": name,
+            "study": study.name,
             "trials": len(finished),
             "diverged": diverged,
             "pruned": pruned,
@@ -183,8 +236,18 @@ def _tell(session: Session, made: Made, study: Study, name: str, winner: Trial, 
     for count, what in ((diverged, "diverged"), (pruned, "were stopped early, left behind by the others")):
         if count:
             session.console.notice(f"{count} of {len(finished)} trials {what}")
+    if edge := at_the_edge(study.space, winner.values):
+        ranges = " ".join(f"--range {name}=…" for name in edge)
+        session.console.notice(f"the best lies at the edge of what was tried ({', '.join(edge)}); further: {ranges}")
     session.console.notice(f"made alone: {number(again)} on validation; named {_ref(session)}")
     session.console.result(made.artifact.object_id)
+    elsewhere = Path(study.storage.shown).parent != studies(session.store)
+    where = f" --storage {study.storage.shown}" if elsewhere else ""
+    session.console.notice(f"its picture: wbltr plot study --study {study.name}{where}")
+    _tell_next(session, made)
+
+
+def _tell_next(session: Session, made: Made) -> None:
     session.console.notice(f"next: wbltr eval --from {made.artifact.object_id[:12]}, which opens the test set")
 
 
@@ -211,11 +274,16 @@ def _check(session: Session) -> None:
 
 
 def _ref(session: Session) -> str:
-    return f"tuned/{session.recipe.name}" + ("-features" if session.verb is FEATURES else "")
+    return f"tuned/{session.recipe.name}{SUFFIX[session.verb]}"
+
+
+def studies(store: Store) -> Path:
+    """The folder of the journals that no --storage put elsewhere."""
+    return store.root / "studies"
 
 
 def _journal(session: Session, name: str) -> str:
-    folder: Path = session.store.root / "studies"
+    folder = studies(session.store)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

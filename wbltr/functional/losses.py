@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
-
-Loss = Literal["ce", "cb", "cb-bce"]
 
 
 def class_balanced_weights(counts: Tensor, beta: float = 0.9999) -> Tensor:
@@ -29,6 +25,27 @@ def class_balanced_weights(counts: Tensor, beta: float = 0.9999) -> Tensor:
     """
     effective = (1 - torch.pow(torch.tensor(beta, dtype=torch.float64), counts.clamp(min=1))) / (1 - beta)
     return counts.numel() * effective.reciprocal() / effective.reciprocal().sum()
+
+
+def inverse_frequency_weights(counts: Tensor, rho: float = 1.0) -> Tensor:
+    """Class weights by a power of the inverse counts, scaled to sum to C.
+
+    w_k ∝ n_k^(−ρ),  Σ w_k = C
+
+    Args:
+        counts: `(C,)` training images per class; classes without images get the weight of one image.
+        rho: ρ; 0 gives ones, 1 the inverse counts.
+
+    Returns:
+        `(C,)` float64.
+
+    Source: Zhang et al., CVPR 2021, section 3.4 (generalized re-weight), whose weights sum to 1.
+
+    >>> inverse_frequency_weights(torch.tensor([3, 1])).tolist()
+    [0.5, 1.5]
+    """
+    weights = counts.double().clamp(min=1).pow(-rho)
+    return counts.numel() * weights / weights.sum()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -77,14 +94,3 @@ def balanced_binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tenso
     target = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype).expand_as(logits)
     losses = torch.nn.functional.binary_cross_entropy(probabilities, target, reduction="none")
     return (losses * weights.to(losses.dtype)[labels].unsqueeze(-1)).mean((-2, -1))
-
-
-def loss_of(name: Loss, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """The loss of that name; shapes as in `cross_entropy`, `weights` unused by `ce`."""
-    match name:
-        case "ce":
-            return cross_entropy(logits, labels)
-        case "cb":
-            return cross_entropy(logits, labels, weights)
-        case "cb-bce":
-            return balanced_binary_cross_entropy(logits, labels, weights)

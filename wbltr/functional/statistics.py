@@ -1,12 +1,16 @@
-"""How sure an accuracy is, on these images and over seeds, and whether two heads differ."""
+"""How sure an accuracy is, on these images and over seeds, and whether two heads differ.
+
+On numpy's arrays, as figures lie in the store: what is finished is judged without torch.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+
+Array = np.ndarray[Any, Any]
 
 
 class Interval(NamedTuple):
@@ -17,7 +21,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_accuracy(right: Tensor, images: Tensor, replicates: int, generator: torch.Generator) -> Tensor:
+def bootstrap_accuracy(right: Array, images: Array, replicates: int, generator: np.random.Generator) -> Array:
     """Per-class accuracy on bootstrap samples, images drawn with replacement within each class.
 
     n_k images drawn from n_k of which r_k are right: right ones ~ Binomial(n_k, r_k / n_k), so no image is drawn one by one.
@@ -26,23 +30,21 @@ def bootstrap_accuracy(right: Tensor, images: Tensor, replicates: int, generator
         right: r, `(C,)` int64, images predicted right: `confusion.diagonal()`.
         images: n, `(C,)` int64: `confusion.sum(1)`.
         replicates: R, 1,000 to 10,000.
-        generator: on the device of `right`.
 
     Returns:
         `(R, C)` float64; NaN for a class without images. One matrix serves every split: see `bootstrap_interval`.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 8 (stratified).
 
-    >>> bootstrap_accuracy(torch.tensor([2, 0, 0]), torch.tensor([2, 3, 0]), 1, torch.Generator()).tolist()
+    >>> bootstrap_accuracy(np.array([2, 0, 0]), np.array([2, 3, 0]), 1, np.random.default_rng(0)).tolist()
     [[1.0, 0.0, nan]]
     """
-    n = images.double().expand(replicates, -1)
-    return torch.binomial(n, _share(right, images).expand(replicates, -1), generator) / n
+    return _share(generator.binomial(images, _share(right, images, 0.0), (replicates, len(images))), images)
 
 
 def paired_bootstrap_difference(
-    first_only: Tensor, second_only: Tensor, images: Tensor, replicates: int, generator: torch.Generator
-) -> Tensor:
+    first_only: Array, second_only: Array, images: Array, replicates: int, generator: np.random.Generator
+) -> Array:
     """Difference of two heads' per-class accuracies on the same bootstrap samples.
 
     (images only the first has right, only the second, others) ~ Multinomial(n_k; a_k / n_k, b_k / n_k, rest)
@@ -51,23 +53,21 @@ def paired_bootstrap_difference(
         first_only, second_only: a and b, `(C,)` int64, see `discordant`.
         images: n, `(C,)` int64.
         replicates: R, 1,000 to 10,000.
-        generator: on the device of `images`.
 
     Returns:
         `(R, C)` float64, first − second; NaN for a class without images. See `bootstrap_interval`.
 
     Source: as `bootstrap_accuracy`; pairs as Efron & Tibshirani, section 7.2.
 
-    >>> paired_bootstrap_difference(*(torch.tensor([n]) for n in (0, 4, 4)), 2, torch.Generator()).tolist()
+    >>> paired_bootstrap_difference(*(np.array([n]) for n in (0, 4, 4)), 2, np.random.default_rng(0)).tolist()
     [[-1.0], [-1.0]]
     """
-    n = images.double().expand(replicates, -1)
-    gained = torch.binomial(n, _share(first_only, images).expand(replicates, -1), generator)
-    lost = torch.binomial(n - gained, _share(second_only, images - first_only).expand(replicates, -1), generator)
-    return (gained - lost) / n
+    gained = generator.binomial(images, _share(first_only, images, 0.0), (replicates, len(images)))
+    lost = generator.binomial(images - gained, _share(second_only, images - first_only, 0.0))
+    return _share(gained - lost, images)
 
 
-def bootstrap_interval(per_class: Tensor, replicates: Tensor, mask: Tensor | None = None, level: float = 0.95) -> Interval:
+def bootstrap_interval(per_class: Array, replicates: Array, mask: Array | None = None, level: float = 0.95) -> Interval:
     """Percentile interval of a mean over classes.
 
     [q_{(1 − level) / 2}, q_{(1 + level) / 2}] of the replicates' means over the classes
@@ -85,37 +85,36 @@ def bootstrap_interval(per_class: Tensor, replicates: Tensor, mask: Tensor | Non
 
     Source: Efron & Tibshirani, section 13.3.
 
-    >>> bootstrap_interval(torch.tensor([1.0, 0.5]), torch.tensor([[1.0, 0.0], [1.0, 1.0]]), level=0.5)
+    >>> bootstrap_interval(np.array([1.0, 0.5]), np.array([[1.0, 0.0], [1.0, 1.0]]), level=0.5)
     Interval(estimate=0.75, low=0.625, high=0.875)
     """
-    if mask is not None:
-        per_class, replicates = per_class[mask], replicates[:, mask]
-    means = replicates.double().nanmean(1)
-    bounds = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=means.device)
-    low, high = means.quantile(bounds).tolist()
-    return Interval(float(per_class.double().nanmean()), low, high)
+    chosen = ~np.isnan(per_class) if mask is None else mask & ~np.isnan(per_class)
+    if not chosen.any():
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.quantile(replicates[:, chosen].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(per_class[chosen].mean()), float(low), float(high))
 
 
-def discordant(first: Tensor, second: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+def discordant(first: Array, second: Array, labels: Array, classes: int) -> tuple[Array, Array, Array]:
     """How many images of each class only one of two heads predicts right.
 
     Args:
-        first, second: predictions, `(N,)` int64, of the same images in the same order.
-        labels: `(N,)` int64.
+        first, second: predictions, `(N,)` integers, of the same images in the same order.
+        labels: `(N,)` integers.
         classes: C.
 
     Returns:
         `(C,)` int64 three times: right by the first only, by the second only, all images.
 
-    >>> first, second, labels = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0])
+    >>> first, second, labels = np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0, 0, 0])
     >>> [n.tolist() for n in discordant(first, second, labels, 2)]
     [[1, 0], [1, 0], [3, 0]]
     """
     one, other = first == labels, second == labels
     return (
-        labels[one & ~other].bincount(minlength=classes),
-        labels[other & ~one].bincount(minlength=classes),
-        labels.bincount(minlength=classes),
+        np.bincount(labels[one & ~other], minlength=classes),
+        np.bincount(labels[other & ~one], minlength=classes),
+        np.bincount(labels, minlength=classes),
     )
 
 
@@ -138,12 +137,12 @@ def mcnemar(first_only: int, second_only: int, mid_p: bool = False) -> float:
     >>> [round(mcnemar(1, 5, mid_p), 5) for mid_p in (False, True)]
     [0.21875, 0.125]
     """
-    from scipy.stats import binom, binomtest
+    from scipy.special import bdtr
 
     n, m = first_only + second_only, min(first_only, second_only)
     if first_only == second_only:
         return 1.0
-    return float(2 * binom.cdf(m, n, 0.5) - binom.pmf(m, n, 0.5) if mid_p else binomtest(m, n).pvalue)
+    return float(2 * bdtr(m, n, 0.5)) - (math.comb(n, m) / 2**n if mid_p else 0.0)
 
 
 def mean_interval(mean: float, deviation: float, n: int, level: float = 0.95) -> Interval:
@@ -197,13 +196,14 @@ def welch_interval(
     return Interval(difference, difference - reach, difference + reach)
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Probability of a draw, float64; 0 where there is nothing to draw from."""
-    return (part.double() / whole).nan_to_num(0)
+def _share(part: Array, whole: Array, nothing: float = math.nan) -> Array:
+    """The share part / whole, float64; `nothing` where the whole is 0."""
+    found: Array = np.divide(part, whole, out=np.full(part.shape, nothing), where=whole != 0)
+    return found
 
 
 def _bound(level: float, degrees: float) -> float:
     """How many standard errors to either side hold this share of Student's t."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf((1 + level) / 2, degrees))
+    return float(stdtrit(degrees, (1 + level) / 2))

@@ -15,6 +15,7 @@ from wbltr.report.figures import (
     likelihood,
     max_norm,
     norms,
+    study,
     style,
     weight_decay,
     weights_2d,
@@ -197,3 +198,57 @@ def draw_max_norm(recipe: Any, heads: Sequence[Constrained]) -> Drawing:
     series = {f"{group}, {name}: at radius": shares[0] for group, of in groups.items() for name, shares in of.items()}
     series |= {f"{group}, {name}: moved": shares[1] for group, of in groups.items() for name, shares in of.items()}
     return Drawing(max_norm.max_norm(groups, text), text, series)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A finished trial of a study.
+
+    Attributes:
+        values: what was tried, by name.
+        accuracy: on the validation part, share; of a stopped one where it was stopped, None of a diverged one.
+        stopped: whether others had left it behind.
+    """
+
+    values: Mapping[str, Any]
+    accuracy: float | None
+    stopped: bool = False
+
+
+def draw_study(recipe: Any, judged: str, trials: Sequence[Searched]) -> Drawing:
+    """Accuracy on the validation part over what `tune` tried: against λ, or over λ and δ where a radius was tried.
+
+    Args:
+        judged: what the accuracy is of.
+        trials: at least one finished with a λ above 0.
+    """
+    drawn = [_tried(trial) for trial in trials if trial.values["weight_decay"] > 0]
+    done = sum(one.end == "finished" for one in drawn)
+    ends = {name: sum(one.end == name for one in drawn) for name in ("stopped", "diverged")}
+    told = "".join(f", {number} {name}" for name, number in ends.items() if number)
+    text = f"{protocol(recipe)}. Accuracy of {judged} on the validation part; {count(done, 'finished trial')}{told}."
+    if len(drawn) < len(trials):
+        text += f" Left out: {count(len(trials) - len(drawn), 'trial')} with λ 0."
+    others = sorted({name for trial in trials for name in trial.values} - {"weight_decay", "radius"})
+    if others:
+        text += f" Also tried: {', '.join(others)}."
+    if np.isfinite(drawn[0].radius):
+        relative = recipe.classifier.max_norm is None or recipe.classifier.max_norm.relative
+        text += " Colour: the best trial of each cell."
+        text += " δ: 0 is the smallest row norm of the first stage, 1 the largest." if relative else ""
+        figure = study.decay_radius_map(drawn, text)
+    else:
+        text += " Stopped ones stand where they were stopped." if ends["stopped"] else ""
+        figure = study.decay_curve(drawn, None if "lr" in others else recipe.features.lr, text)
+    series = {
+        "λ": [one.decay for one in drawn],
+        "δ": [one.radius for one in drawn],
+        "accuracy": [one.accuracy for one in drawn],
+    }
+    return Drawing(figure, text, {name: np.array(values) for name, values in series.items()})
+
+
+def _tried(trial: Searched) -> study.Tried:
+    end: Any = "stopped" if trial.stopped else "diverged" if trial.accuracy is None else "finished"
+    accuracy = np.nan if trial.accuracy is None else 100 * trial.accuracy
+    return study.Tried(trial.values["weight_decay"], trial.values.get("radius", np.nan), accuracy, end)

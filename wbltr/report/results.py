@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SPLITS = ("many", "medium", "few")
+CALIBRATION = ("ece", "classwise_ece", "nll", "brier")
 
 
 def per_cent(share: float) -> float | None:
@@ -46,7 +47,37 @@ def eval_document(tensors: Mapping[str, Any], config: Mapping[str, Any], splits:
         "top5": per_cent(float(tensors["accuracy.top5"])),
         "macro_f1": per_cent(float(tensors["macro_f1"])),
         "classes_left_out": classes_left_out(tensors),
+        "precision": _precision(tensors),
+        "auroc": _figure(tensors, "auroc"),
+        "harmonic": _figure(tensors, "accuracy.harmonic"),
+        "geometric": _figure(tensors, "accuracy.geometric"),
+        "worst": _worst(tensors),
+        **{name: {part: _figure(tensors, f"{name}.{part}") for part in ("all", *splits)} for name in CALIBRATION},
     }
+
+
+def _figure(tensors: Mapping[str, Any], name: str) -> float | None:
+    """A share as per cent, NLL and Brier score as they are; None for NaN, and where an earlier revision did not measure it."""
+    value = float(tensors.get(name, math.nan))
+    if name.partition(".")[0] in ("nll", "brier"):
+        return round(value, 4) if math.isfinite(value) else None
+    return per_cent(value)
+
+
+def _precision(tensors: Mapping[str, Any]) -> list[float | None]:
+    """Per class, per cent; None for a class never predicted."""
+    confusion = tensors["confusion"]
+    pairs = zip(confusion.diagonal().tolist(), confusion.sum(0).tolist(), strict=True)
+    return [per_cent(right / predicted) if predicted else None for right, predicted in pairs]
+
+
+def _worst(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The class of least accuracy, the first of several; None without images."""
+    shares = [(share, k) for k, share in enumerate(tensors["accuracy.per_class"].tolist()) if not math.isnan(share)]
+    if not shares:
+        return {"class": None, "accuracy": None}
+    share, k = min(shares)
+    return {"class": class_names(tensors)[k], "accuracy": per_cent(share)}
 
 
 def classes_left_out(tensors: Mapping[str, Any]) -> int:

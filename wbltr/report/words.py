@@ -5,17 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wbltr.report.results import SPLITS, accuracies, against_claim, classes_left_out, spread
-
 ABBREVIATIONS = {
     "ce": "CE",
     "cb": "CB",
     "cb-bce": "CB (BCE)",
+    "reweighted": "reweighted CE",
     "wd": "WD",
     "max": "MaxNorm",
     "l2": "L2",
     "default": "default-WD",
 }
+
+
+OTHERS = {  # rows beside the paper's
+    "logit-adjust": "logit adjustment",
+    "logit-adjust-mult": "multiplicative logit adjustment",
+    "isotonic": "isotonic norms",
+    "ncm": "nearest class mean",
+    "crt": "cRT",
+    "lws": "LWS",
+    "cosine": "cosine",
+    "etf": "simplex ETF",
+    "disalign": "DisAlign",
+    "label-smooth": "label over-smoothing",
+    "focal": "focal",
+    "focal-cb": "focal & CB",
+    "ldam": "LDAM-DRW",
+    "logit-adjusted": "logit-adjusted loss",
+    "balanced-softmax": "balanced softmax",
+}
+FORMS = {"cosine": "cosine", "simplex": "simplex ETF", "scaled": "LWS", "gated": "DisAlign", "means": "nearest class mean"}
 
 
 def count(number: int, noun: str) -> str:
@@ -34,6 +53,8 @@ def label(row: str, loss: str = "cb") -> str:
             return "+ L2"
         case "tau":
             return "+ τ-norm"
+    if row in OTHERS:
+        return f"+ {OTHERS[row]}"
     first, *parts = row.replace("default-wd", "default").split("-")
     layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), 1)
     parts = [loss if first == "cb" and loss != "ce" else first, *(part for part in parts if not part.startswith("last"))]
@@ -45,10 +66,10 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
     if stage == "features":
         return "first stage"
     if stage == "posthoc":
-        return "+ L2" if config["method"] == "l2" else f"+ τ-norm (τ = {metrics.get('tau', config['tau'])})"
+        return _adjustment(config, metrics)
     if stage == "finetune":
         config = config["classifier"]
-    parts = [ABBREVIATIONS[config["loss"]]]
+    parts = [_trained(config)]
     parts += ["L2"] if config["constraint"] == "unit-norm" else []
     parts += ["WD"] if config["weight_decay"] else []
     parts += ["MaxNorm"] if config["max_norm"] else []
@@ -56,51 +77,59 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
     return "+ " + " & ".join(parts) + layers + (", batch-norm drifting" if config["mode"] == "exact" else "")
 
 
-def caption(
-    recipe: Any,
-    config: Mapping[str, Any],
-    tensors: Mapping[str, Any],
-    head: str,
-    seeds: Mapping[int, float | None] | None = None,
-) -> str:
-    """What stands under a table: the images, the splits, the selection, and the recipe's claim.
+def _trained(config: Mapping[str, Any]) -> str:
+    """What a head was trained with: its loss, or the form that has a name of its own."""
+    loss, form = config["loss"], config.get("head", "linear")
+    if loss == "ldam":
+        return OTHERS["ldam"] if config.get("reweight_from") is not None else "LDAM"
+    if form != "linear":
+        return FORMS[form]
+    if (loss, config["init"], config["sampling"]) == ("ce", "fresh", "class-balanced"):
+        return OTHERS["crt"]
+    return OTHERS.get(loss) or ABBREVIATIONS[loss]
+
+
+def _adjustment(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """A post-hoc method, with what it was set to or has found."""
+    tau = f"(τ = {metrics.get('tau', config.get('tau'))})"
+    match config["method"]:
+        case "l2":
+            return "+ L2"
+        case "tau":
+            return f"+ τ-norm {tau}"
+        case "logit-adjust" | "logit-adjust-mult" as method:
+            return f"+ {OTHERS[method]} {tau}"
+        case "isotonic" as method:
+            return f"+ {OTHERS[method]}" + (", increasing" if config["direction"] == "increasing" else "")
+        case "temperature":
+            return "+ temperature" + (f" (T = {metrics['temperature']:.3g})" if "temperature" in metrics else "")
+        case "vector":
+            return "+ vector scaling"
+        case _:
+            return f"+ {'uniform' if config['prior'] == 'uniform' else 'given'} prior"
+
+
+def _adjusted(metrics: Mapping[str, Any]) -> str:
+    """What an adjustment reported."""
+    if "tau" in metrics:
+        chosen = f", best on validation ({100 * metrics['val_accuracy']:.1f})" if "val_accuracy" in metrics else ""
+        return f"τ {metrics['tau']:g}{chosen}"
+    if "prior" in metrics:
+        return f"{metrics['prior']} prior"
+    if "norm_min" in metrics:
+        return f"row norms {metrics['norm_min']:.3g}..{metrics['norm_max']:.3g}"
+    found = f"temperature {metrics['temperature']:.3g}, " if "temperature" in metrics else ""
+    return f"{found}NLL on validation {metrics['val_nll_before']:.3f}, now {metrics['val_nll']:.3f}"
+
+
+def selection(recipe: Any, *, second_stage: bool = True) -> str:
+    """Which epoch a row is of.
 
     Args:
-        recipe: the resolved recipe.
-        config: the eval section.
-        tensors: of the eval artifact; of several runs, any one's.
-        head: the head in words; the claim is told where it is of the same.
-        seeds: of several runs, seed → the head's accuracy over all classes, per cent.
+        second_stage: whether the row has one.
     """
-    sizes = {name: int(tensors[f"classes.{name}"]) for name in SPLITS}
-    many, few = config["many"], config["few"]
-    lines = [
-        f"{recipe.name}, {config['on']} part, {int(tensors['images']):,} images; per cent, mean over classes",
-        f"Many: {sizes['many']} classes (> {many} training images), Medium: {sizes['medium']} ({few}–{many}), "
-        f"Few: {sizes['few']} (< {few})",
-        f"{recipe.features.network}, {count(recipe.features.epochs, 'epoch')}, weight decay {recipe.features.weight_decay:g}; "
-        f"{selection(recipe)}, flip averaging {'on' if config['flip'] else 'off'}",
-    ]
-    if seeds and len(seeds) > 1:
-        lines.insert(1, f"mean ± standard deviation over n = {len(seeds)} seeds: {', '.join(map(str, seeds))}")
-    if "best-test" in (recipe.features.select, recipe.classifier.select):
-        lines.append(
-            "this flatters: the best of many epochs on the test set, chosen with flip averaging, is no estimate "
-            "(in the released code's logs +0.15 to +0.5 points)"
-            + ("; flip averaging adds another 0.4 to 1.1" if config["flip"] else "")
-        )
-    without = classes_left_out(tensors)
-    if without:
-        lines.append(f"left out of every mean: {without} of {sum(sizes.values())} classes, which have no {config['on']} images")
-    claim = recipe.claim
-    if claim is not None and claim.on == config["on"] and label(claim.row, recipe.classifier.loss) == head:
-        lines.append(against_claim(spread(seeds.values() if seeds else [accuracies(tensors)["all"]]), claim.model_dump()))
-    return "\n".join(line for line in lines if line)
-
-
-def selection(recipe: Any) -> str:
-    """Which epoch a row is of."""
-    on_test = [name for name in ("features", "classifier") if getattr(recipe, name).select == "best-test"]
+    stages = ("features", "classifier") if second_stage else ("features",)
+    on_test = [name for name in stages if getattr(recipe, name).select == "best-test"]
     return "last epoch" if not on_test else f"best epoch on the test set ({' and '.join(on_test)})"
 
 
@@ -131,10 +160,32 @@ def words(stage: str, metrics: Mapping[str, Any]) -> str:
             case "sweep":
                 return f"{count(metrics['trials'], 'trial')}, the best {100 * metrics['best']:.1f} on validation"
             case "posthoc":
-                chosen = f", best on validation ({100 * metrics['val_accuracy']:.1f})" if "val_accuracy" in metrics else ""
-                return f"τ {metrics['tau']:g}{chosen}"
+                return _adjusted(metrics)
             case "eval":
                 return f"accuracy {100 * metrics['accuracy.all']:.1f}"
     except (KeyError, TypeError):  # a record rebuilt or written by another version says less
         return ""
     return ""
+
+
+def measures(document: Mapping[str, Any], better: str = "") -> str:
+    """Two lines below the accuracies: other measures of the head, and its calibration.
+
+    Args:
+        document: an `eval_document`.
+        better: what to type for a better calibration; empty where there is nothing to say.
+    """
+
+    def shown(value: float | None, digits: int = 1) -> str:
+        return "n/a" if value is None else f"{value:.{digits}f}"
+
+    worst, ece = document["worst"], document["ece"]
+    splits = ", ".join(f"{name} {shown(value)}" for name, value in ece.items() if name != "all")
+    return (
+        f"top-5 {shown(document['top5'])}, macro-F1 {shown(document['macro_f1'])}, AUROC {shown(document['auroc'])}; "
+        f"worst class {worst['class']}: {shown(worst['accuracy'])}; "
+        f"harmonic mean {shown(document['harmonic'])}, geometric {shown(document['geometric'])}\n"
+        f"calibration: ECE {shown(ece['all'])} ({splits}), "
+        f"NLL {shown(document['nll']['all'], 3)}, Brier {shown(document['brier']['all'], 3)}"
+        + (f"; make it better: {better}" if better else "")
+    )

@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from wbltr.config import Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, artifact
 from wbltr.recipe import ClassifierConfig, Config, FeaturesConfig, Part, PosthocConfig, Recipe, Row
-from wbltr.stages._settle import settle_precision, settle_shards, settle_source, sharing_hint, source_roots
+from wbltr.stages._settle import (
+    settle_precision,
+    settle_shards,
+    settle_source,
+    settle_teachers,
+    sharing_hint,
+    source_roots,
+)
 from wbltr.stages._table import (
     CARRY_A_HEAD,
     CLASSIFIER,
@@ -34,7 +42,8 @@ from wbltr.store import Store
 __all__ = [
     "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
     "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "PosthocStageConfig",
-    "SweepConfig", "lineage", "settle_precision", "settle_shards", "settle_source", "sharing_hint", "source_roots",
+    "SweepConfig", "lineage", "settle_precision", "settle_shards", "settle_source", "settle_teachers", "sharing_hint",
+    "source_roots",
 ]  # fmt: skip
 
 
@@ -45,11 +54,13 @@ class Lineage:
     Attributes:
         known: by stage name, what the store has; the nearest of each stage, the artifact itself first.
         lost: by stage name, ids of inputs that the store no longer has.
+        teachers: by id, first stages that others learn from.
         source: digest of the images that the dataset is made of, where `_source` had to look at them for it.
     """
 
     known: Mapping[str, Artifact] = field(default_factory=dict)
     lost: Mapping[str, str] = field(default_factory=dict)
+    teachers: Mapping[str, Artifact] = field(default_factory=dict)
     source: str = ""
 
 
@@ -66,7 +77,7 @@ def lineage(store: Store, start: Artifact) -> Lineage:
         here = waiting.pop(0)
         known.setdefault(here.stage, here)
         for name, object_id in here.inputs.items():
-            if object_id in seen:
+            if object_id in seen or name.startswith("teacher"):
                 continue
             seen.add(object_id)
             if store.has(object_id):
@@ -106,8 +117,16 @@ class Chain:
     @cached_property
     def features(self) -> Node | Artifact:
         """The first stage."""
-        known = self.line.known.get("features")
-        return known or Node(FEATURES, self.recipe.features, {"dataset": self.dataset}, self.line.lost.get("features", ""))
+        known, section = self.line.known.get("features"), self.recipe.features
+        inputs = {"dataset": self.dataset, **self._teacher(section.teacher)}
+        return known or Node(FEATURES, section, inputs, self.line.lost.get("features", ""))
+
+    def _teacher(self, teacher: str | Teacher | None) -> dict[str, Node | Artifact]:
+        """The first stage to learn from, as an input, if there is one."""
+        if teacher is None:
+            return {}
+        assert isinstance(teacher, Teacher), "teachers are settled before a chain is built"
+        return {"teacher": self.line.teachers[teacher.artifact]}
 
     def network_of(self, head: Node | Artifact | None) -> Node | Artifact:
         """The network that a head is for: one that was finetuned with it, else the first stage's."""
@@ -149,6 +168,14 @@ class Chain:
         self._embeddings.append((part, network, node))
         return node
 
+    def _embeddings_of(self, teacher: Teacher) -> Node:
+        """The very images that the second stage learns from, through the teacher's network."""
+        first, views = self.recipe.features, self.recipe.embeddings
+        images = {name: getattr(first, name) for name in ("precision", "augment", "pad", "image_size")}
+        network = {name: getattr(teacher, name) for name in Teacher.model_fields if name != "artifact"}
+        config = EmbeddingsStageConfig(part="train", views=views.views, seed=views.seed, **images, **network)
+        return Node(EMBEDDINGS, config, {"dataset": self.dataset, "features": self.line.teachers[teacher.artifact]})
+
     def classifier(self, section: ClassifierConfig | None = None) -> Node | Artifact:
         """The second stage; without a section the recipe's own, or the one the chain starts from."""
         for stage in ("finetune", "classifier"):
@@ -156,7 +183,10 @@ class Chain:
                 return self.line.known[stage]
         section = section or self.recipe.classifier
         if not section.through_network:
-            return Node(CLASSIFIER, section, {"embeddings": self.embeddings("train"), "features": self.features})
+            inputs = {"embeddings": self.embeddings("train"), "features": self.features, **self._teacher(section.teacher)}
+            if isinstance(section.teacher, Teacher):
+                inputs["teacher_embeddings"] = self._embeddings_of(section.teacher)
+            return Node(CLASSIFIER, section, inputs)
 
         def config(made: Mapping[str, Artifact]) -> Config:
             features = FeaturesConfig.model_validate(dict(made["features"].config))
@@ -174,19 +204,20 @@ class Chain:
 
     def posthoc(self, section: PosthocConfig, head: Node | Artifact | None = None) -> Node:
         """An adjusted head, of `head` or of what the section names."""
-        if section.method == "none":
-            raise WbltrError("posthoc.method: none leaves nothing to do", "use --set posthoc.method=tau", "recipe")
-        config = PosthocStageConfig(method=section.method, tau=section.tau if section.method == "tau" else 1.0)
+        config = PosthocStageConfig.of(section)
         below = head or (self.features if section.of == "features" else self.classifier())
-        if config.tau != "val":
-            return Node(POSTHOC, config, {"head": below})
-        if self.recipe.dataset.val == "none":
-            raise WbltrError(
-                "τ cannot be chosen: the dataset has no validation part",
-                "give it: --set posthoc.tau=1.0, or posthoc tau --tau 1.0",
-                "recipe",
-            )
-        return Node(POSTHOC, config, {"head": below, "embeddings": self.embeddings("val", below)})
+        reads, inputs = POSTHOC.reads(config), {"head": below}
+        if "embeddings" in reads:
+            if self.recipe.dataset.val == "none":
+                what, hint = f"{section.method} cannot be fitted", "it needs images that the head has not learned from"
+                if config.tau == "val":
+                    what = "τ cannot be chosen"
+                    hint = f"give it: --set posthoc.tau=1.0, or posthoc {section.method} --tau 1.0"
+                raise WbltrError(f"{what}: the dataset has no validation part", hint, "recipe")
+            inputs["embeddings"] = self.embeddings("val", below)
+        if "dataset" in reads:
+            inputs["dataset"] = self.dataset
+        return Node(POSTHOC, config, inputs)
 
     def head(self) -> Node | Artifact:
         """What the recipe ends in: its classifier, or a post-hoc adjustment."""
@@ -200,13 +231,15 @@ class Chain:
         """The same images and network without weight decay in the first stage, as the paper's first rows have it."""
         if self.recipe.features.weight_decay == 0:
             return self
-        line = Lineage({name: found for name, found in self.line.known.items() if name == "dataset"})
+        known = {name: found for name, found in self.line.known.items() if name == "dataset"}
+        line = Lineage(known, teachers=self.line.teachers)
         other = Chain(self.recipe.with_features(weight_decay=0.0), line)
         other.dataset = self.dataset
         return other
 
     def row(self, name: Row) -> Node | Artifact:
-        """The head of one row of the paper's Table 4."""
+        """The head of one row: of the paper's Table 4, or another on the same embeddings."""
+        own = self.recipe.heads.get(name)
         match name:
             case "naive":
                 return self.naive.features
@@ -216,9 +249,11 @@ class Chain:
                 return self.features
             case "l2" | "tau":
                 return self.posthoc(PosthocConfig(method=name, tau=self.recipe.posthoc.tau, of="features"))
+            case "logit-adjust" | "logit-adjust-mult" | "isotonic":
+                given = None if own is None else own.tau
+                return self.posthoc(PosthocConfig(method=name, tau="val" if given is None else given, of="features"))
             case _:
-                first, own = self.recipe.features, self.recipe.heads.get(name)
-                return self.classifier(self.recipe.classifier.as_row(name, first, own))
+                return self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
 
     def measured(self, name: Row) -> Node:
         """The evaluation of one row."""

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wbltr.functional.logits import head_logits
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
+from wbltr.head_forms import Fitted, FormName, fit_form, new_form
 from wbltr.heads import Heads, Precision, Trial, fit_heads
 from wbltr.models import new_head
 from wbltr.recipe import ClassifierConfig, MaxNormConfig
+from wbltr.stages._losses import class_loss, loss_settings
 
 
 def absolute_radius(ball: MaxNormConfig | None, first_weight: Tensor) -> float | None:
@@ -27,7 +30,7 @@ def trial_of(config: ClassifierConfig, first_weight: Tensor) -> Trial:
     """The trial of a config, given the first stage's rows `(C, D)`."""
     return Trial(
         loss=config.loss,
-        beta=config.beta,
+        settings=loss_settings(config),
         lr=config.lr,
         weight_decay=config.weight_decay,
         radius=absolute_radius(config.max_norm, first_weight),
@@ -56,7 +59,8 @@ def fit_on_embeddings(
 
     Args:
         configs: alike in epochs, batch size, momentum, init, sampling, schedule and seed.
-        inputs: `embeddings` of the train part, `features` with the first stage's head.
+        inputs: `embeddings` of the train part, `features` with the first stage's head; to distill `teacher`, another's head,
+            and `teacher_embeddings`, of the same views.
         precision, tolerant, tick, report: see `fit_heads`.
     """
     shared, train = configs[0], inputs["embeddings"]
@@ -75,9 +79,46 @@ def fit_on_embeddings(
         momentum=shared.momentum,
         seed=shared.seed,
         weights=image_weights(labels, counts, shared.sampling),
+        teacher=_teacher(inputs, device) if shared.loss == "distill" else None,
         precision=precision,
         tolerant=tolerant,
         tick=tick,
         report=report,
     )
     return heads, trials
+
+
+def _teacher(inputs: Mapping[str, Any], device: torch.device) -> Callable[[int, Tensor], Tensor]:
+    """Logits of the teacher's head on its own embeddings of the same views."""
+    views = torch.from_numpy(inputs["teacher_embeddings"]["train.embeddings"])
+    head = {name: torch.from_numpy(array).to(device) for name, array in inputs["teacher"].items()}
+    return lambda view, images: head_logits(head, views[view][images.cpu()].to(device))
+
+
+def fit_form_on_embeddings(
+    form: FormName,
+    config: ClassifierConfig,
+    inputs: Mapping[str, Any],
+    device: torch.device,
+    *,
+    tick: Callable[[int, int], None],
+    report: Callable[[Mapping[str, float]], None],
+) -> Fitted:
+    """Fit one head that is no free matrix; arguments as in `fit_on_embeddings`."""
+    train = inputs["embeddings"]
+    labels, counts = (torch.from_numpy(train[name]) for name in ("train.labels", "class_counts"))
+    weight, bias = (tensor.to(device) for tensor in starting_head(config, inputs["features"]))
+    return fit_form(
+        new_form(form, weight, bias, config.scale, config.seed),
+        class_loss(config, counts, device),
+        torch.from_numpy(train["train.embeddings"]).to(device),
+        labels.to(device),
+        lrs=cosine(config.lr, config.epochs, config.scheduler),
+        batch_size=config.batch_size,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+        weights=image_weights(labels, counts, config.sampling),
+        tick=tick,
+        report=report,
+    )

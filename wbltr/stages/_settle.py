@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wbltr.config import Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
-from wbltr.pipeline import Runtime, artifacts, look_up
-from wbltr.recipe import DatasetConfig, Recipe, available_precision
+from wbltr.pipeline import Artifact, Runtime, artifact, artifacts, look_up
+from wbltr.recipe import DatasetConfig, FeaturesConfig, Recipe, available_precision
 from wbltr.stages._table import DATASET, FEATURES
 from wbltr.store import Store
 
@@ -117,6 +118,35 @@ def settle_precision(store: Store, recipe: Recipe, runtime: Runtime, source: str
                 )
             return choice
     return choices[0]
+
+
+def settle_teachers(store: Store, recipe: Recipe) -> tuple[Recipe, dict[str, Artifact]]:
+    """Replace each teacher's id or name by what its network is made of; also the artifacts, by id.
+
+    Raises:
+        WbltrError: when there is no such artifact, or it is no first stage.
+    """
+    found: dict[str, Artifact] = {}
+
+    def settled(where: str, asked: str | Teacher) -> Teacher:
+        object_id = store.resolve(asked if isinstance(asked, str) else asked.artifact)
+        teacher = found[object_id] = artifact(store, object_id)
+        if teacher.stage != "features":
+            hint = "name a finished first stage: wbltr store ls"
+            raise WbltrError(f"{where}.teacher: {object_id[:12]} is an artifact of {teacher.stage}", hint, "usage")
+        own = FeaturesConfig.model_validate(dict(teacher.config))
+        fields = {name: getattr(own, name) for name in Teacher.model_fields if name != "artifact"}
+        return Teacher(artifact=object_id, **fields)
+
+    update: dict[str, Any] = {}
+    for name, section in (("features", recipe.features), ("classifier", recipe.classifier)):
+        if section.teacher is not None:
+            update[name] = section.model_copy(update={"teacher": settled(name, section.teacher)})
+    for row, own in recipe.heads.items():
+        if own.teacher is not None:
+            teacher = settled(f"heads.{row}", own.teacher)
+            update["heads"] = {**update.get("heads", recipe.heads), row: own.model_copy(update={"teacher": teacher})}
+    return recipe.model_copy(update=update), found
 
 
 def source_roots(store: Store, source: str, root: Path | None) -> tuple[Path, ...]:

@@ -7,8 +7,18 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from wbltr.errors import WbltrError
 from wbltr.pipeline import Stage
-from wbltr.recipe import ClassifierConfig, Config, EvalConfig, FeaturesConfig, Part, added_later
+from wbltr.recipe import (
+    Adjustment,
+    ClassifierConfig,
+    Config,
+    EvalConfig,
+    FeaturesConfig,
+    Part,
+    PosthocConfig,
+    added_later,
+)
 
 
 class EmbeddingsStageConfig(Config):
@@ -30,7 +40,8 @@ class EmbeddingsStageConfig(Config):
 
 def _reads_features(config: FeaturesConfig) -> Mapping[str, tuple[str, ...]]:
     test = ("test.",) if config.select == "best-test" else ()
-    return {"dataset": ("train.", *test, "class_counts", "class_names")}
+    teacher = {"teacher": ("network.", "head.")} if config.loss == "distill" else {}
+    return {"dataset": ("train.", *test, "class_counts", "class_names"), **teacher}
 
 
 class FinetuneStageConfig(Config):
@@ -58,6 +69,11 @@ def _reads_embeddings(config: EmbeddingsStageConfig) -> Mapping[str, tuple[str, 
     return {"dataset": (f"{config.part}.", "class_counts", "class_names"), "features": network, "finetune": network}
 
 
+def _reads_classifier(config: ClassifierConfig) -> Mapping[str, tuple[str, ...]]:
+    teacher = {"teacher": ("head.",), "teacher_embeddings": ("train.embeddings",)} if config.loss == "distill" else {}
+    return {"embeddings": ("train.", "class_counts"), "features": ("head.",), **teacher}
+
+
 class SweepConfig(Config):
     """Second stages that are fitted together: what a head alone may differ in, and no more."""
 
@@ -69,8 +85,8 @@ class SweepConfig(Config):
         shared = ("epochs", "batch_size", "momentum", "init", "sampling", "scheduler", "seed")
         if not self.trials or len({tuple(getattr(trial, name) for name in shared) for trial in self.trials}) > 1:
             raise ValueError(f"trials of one sweep are some, and alike in {', '.join(shared)}")
-        if any(trial.through_network for trial in self.trials):
-            raise ValueError("a sweep trains heads on cached embeddings: layers: 1, mode: cached")
+        if any(trial.through_network or trial.head != "linear" or trial.loss == "distill" for trial in self.trials):
+            raise ValueError("a sweep trains linear heads on cached embeddings alone: layers: 1, mode: cached, no teacher")
         return self
 
     def hashed(self) -> dict[str, Any]:
@@ -79,14 +95,38 @@ class SweepConfig(Config):
 
 
 class PosthocStageConfig(Config):
-    """What a rescaled head depends on beside its inputs; L2 is τ = 1 under its own name."""
+    """What an adjusted head depends on beside its inputs: the settings that its method has, and no others."""
 
-    method: Literal["l2", "tau"]
-    tau: float | Literal["val"]
+    method: Adjustment
+    tau: float | Literal["val"] | None = added_later(None)
+    direction: Literal["decreasing", "increasing"] | None = added_later(None)
+    prior: Literal["uniform"] | dict[str, float] | None = added_later(None)
+
+    @classmethod
+    def of(cls, section: PosthocConfig) -> Self:
+        """What a recipe's section comes to; L2 is τ = 1 under its own name."""
+        match section.method:
+            case "none":
+                raise WbltrError("posthoc.method: none leaves nothing to do", "use --set posthoc.method=tau", "recipe")
+            case "l2":
+                return cls(method="l2", tau=1.0)
+            case "tau" | "logit-adjust" | "logit-adjust-mult":
+                return cls(method=section.method, tau=section.tau)
+            case "isotonic":
+                return cls(method="isotonic", direction=section.direction)
+            case "prior":
+                return cls(method="prior", prior=section.prior)
+            case _:
+                return cls(method=section.method)
 
 
 def _reads_posthoc(config: PosthocStageConfig) -> Mapping[str, tuple[str, ...]]:
-    return {"head": ("head.",)} | ({"embeddings": ("val.",)} if config.tau == "val" else {})
+    reads: dict[str, tuple[str, ...]] = {"head": ("head.",)}
+    if config.tau == "val" or config.method in ("temperature", "vector"):
+        reads["embeddings"] = ("val.",)
+    if config.method in ("logit-adjust", "logit-adjust-mult", "isotonic", "prior"):
+        reads["dataset"] = ("class_counts", *(("class_names",) if config.method == "prior" else ()))
+    return reads
 
 
 def _reads_eval(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:
@@ -101,7 +141,7 @@ CLASSIFIER = Stage(
     "classifier",
     3,  # one matrix with the bias as its last row: other roundings
     "wbltr.stages.classifier:run",
-    lambda _: {"embeddings": ("train.", "class_counts"), "features": ("head.",)},
+    _reads_classifier,
 )
 SWEEP = Stage(
     "sweep",
@@ -110,7 +150,7 @@ SWEEP = Stage(
     lambda _: {"embeddings": ("train.", "class_counts"), "validation": ("val.",), "features": ("head.",)},
 )
 POSTHOC = Stage("posthoc", 2, "wbltr.stages.posthoc:run", _reads_posthoc)  # τ by columns of the logits: other near-ties
-EVAL = Stage("eval", 1, "wbltr.stages.eval:run", _reads_eval)
+EVAL = Stage("eval", 2, "wbltr.stages.eval:run", _reads_eval)  # with calibration; flip: the mean of two logits
 STAGES = {stage.name: stage for stage in (DATASET, FEATURES, FINETUNE, EMBEDDINGS, CLASSIFIER, SWEEP, POSTHOC, EVAL)}
 NETWORK_FIELDS = ("network", "stem", "prelogit", "mean", "std", "precision", "augment", "pad", "image_size")
 CARRY_A_HEAD = ("features", "finetune", "classifier", "posthoc")

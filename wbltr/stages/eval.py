@@ -1,8 +1,12 @@
-"""Eval: a head on the embeddings of one part → accuracies. Shares in [0, 1]; NaN where there is nothing to measure.
+"""Eval: a head on the embeddings of one part → how good it is. Shares in [0, 1]; NaN where there is nothing to measure.
 
-Gives: `accuracy.all`, `accuracy.many`, `accuracy.medium`, `accuracy.few`, `accuracy.top5`, `macro_f1` float64 `()`;
-`accuracy.per_class` float64 `(C,)`; `confusion` int64 `(C, C)`; `norms` float32 `(C,)`; `class_counts` int64 `(C,)`;
-`classes.many`, `classes.medium`, `classes.few` int64 `()` (how many classes); `class_names`; `images` int64 `()`.
+Gives: `accuracy.all`, `accuracy.many`, `accuracy.medium`, `accuracy.few`, `accuracy.top5`, `accuracy.harmonic`,
+`accuracy.geometric`, `accuracy.worst`, `macro_f1`, `auroc` float64 `()`; `ece.S`, `classwise_ece.S`, `nll.S` (nats), `brier.S`
+float64 `()` for S all, many, medium, few; `accuracy.per_class` float64 `(C,)`; `confusion` int64 `(C, C)`; `norms` float32
+`(C,)`; `class_counts` int64 `(C,)`; `classes.many`, `classes.medium`, `classes.few` int64 `()` (how many classes);
+`class_names`; `images` int64 `()`; `predictions`, `labels` int32 `(N,)`.
+
+Accuracies, macro-F1 and AUROC are means over classes; calibration is over images, as its definitions have it.
 """
 
 from __future__ import annotations
@@ -11,9 +15,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from wbltr.functional import metrics
+from wbltr.functional import calibration, metrics
+from wbltr.functional.logits import head_logits
 from wbltr.functional.projections import row_norms
+from wbltr.functional.ranking import auroc
 from wbltr.machine import prepare
 from wbltr.pipeline import Runtime
 from wbltr.recipe import EvalConfig
@@ -23,32 +30,42 @@ def run(config: EvalConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict
     """Measure; with `flip`, the logits of an image and its mirror image are averaged."""
     runtime.witness.update(device=str(prepare("cpu", runtime.threads)), threads=torch.get_num_threads())
     part = inputs["embeddings"]
-    weight = torch.from_numpy(inputs["head"]["head.weight"])
-    bias = torch.from_numpy(inputs["head"]["head.bias"])
-    views = torch.from_numpy(part[f"{config.on}.embeddings"])
+    head = {name: torch.from_numpy(values) for name, values in inputs["head"].items()}
+    views = torch.from_numpy(part[f"{config.on}.embeddings"])[: 2 if config.flip else 1]
     labels = torch.from_numpy(part[f"{config.on}.labels"])
     counts = torch.from_numpy(part["class_counts"])
-    embeddings = views[:2].mean(0) if config.flip else views[0]  # logits are linear: their mean is the mean's logits
-    logits = embeddings @ weight.T + bias
-    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(weight))
+    logits = head_logits(head, views).mean(0)
+    predictions = logits.argmax(1)
+    confusion = metrics.confusion_matrix(labels, predictions, len(counts))
     per_class = metrics.class_accuracy(confusion)
     top5 = metrics.top_k_correct(logits, labels, 5)
-    top5_per_class = torch.bincount(labels[top5], minlength=len(weight)).double() / confusion.sum(1).double()
-    sizes = {}
-    results = {"accuracy.all": metrics.mean_accuracy(per_class)}
-    for name, mask in metrics.split_masks(counts, config.many, config.few).items():
+    top5_per_class = torch.bincount(labels[top5], minlength=len(counts)).double() / confusion.sum(1).double()
+    splits = metrics.split_masks(counts, config.many, config.few)
+    results = {
+        "accuracy.top5": metrics.mean_accuracy(top5_per_class),
+        "accuracy.harmonic": metrics.harmonic_mean_accuracy(per_class),
+        "accuracy.geometric": metrics.geometric_mean_accuracy(per_class),
+        "accuracy.worst": metrics.worst_accuracy(per_class),
+        "macro_f1": metrics.macro_f1(confusion),
+        "auroc": auroc(logits.double().softmax(1), labels).nanmean(),
+    }
+    everywhere: dict[str, Tensor | None] = {"all": None, **splits}
+    for name, mask in everywhere.items():
         results[f"accuracy.{name}"] = metrics.mean_accuracy(per_class, mask)
-        sizes[f"classes.{name}"] = mask.sum()
-    results["accuracy.top5"] = metrics.mean_accuracy(top5_per_class)
-    results["macro_f1"] = metrics.macro_f1(confusion)
-    runtime.report({n: float(v) for n, v in results.items() if not v.isnan()})
+        results[f"ece.{name}"] = calibration.expected_calibration_error(logits, labels, mask=mask)
+        results[f"classwise_ece.{name}"] = calibration.classwise_calibration_error(logits, labels, mask=mask)
+        results[f"nll.{name}"] = calibration.negative_log_likelihood(logits, labels, mask)
+        results[f"brier.{name}"] = calibration.brier_score(logits, labels, mask)
+    runtime.report({name: float(value) for name, value in results.items() if value.isfinite()})
     return {
         **results,
-        **sizes,
+        **{f"classes.{name}": mask.sum() for name, mask in splits.items()},
         "accuracy.per_class": per_class,
         "confusion": confusion,
-        "norms": row_norms(weight),
+        "norms": row_norms(head["head.weight"]),
         "class_counts": counts,
         "class_names": part["class_names"],
         "images": torch.tensor(len(labels)),
+        "predictions": predictions.int(),
+        "labels": labels.int(),
     }

@@ -1,7 +1,7 @@
 """Features (first stage): the training images → a network and its head.
 
-Gives: `network.*` (every weight and buffer), `head.weight` float32 `(C, D)`, `head.bias` `(C,)`; `history.loss`,
-`history.accuracy` float64 `(E,)`, `history.norms` float32 `(E, C)`, `history.lr` float64 `(E,)`.
+Gives: `network.*` (every weight and buffer), `head.weight` float32 `(C, D)`, `head.bias` `(C,)`, of a cosine head also
+`head.scale` `()`; `history.loss`, `history.accuracy`, `history.lr` float64 `(E,)`, `history.norms` float32 `(E, C)`.
 Under a constraint also `history.at_radius`, `history.projected` float64 `(E,)`, as `classifier` has them; with `select:
 best-test` `history.test_accuracy` float64 `(E,)` and `selected` int64 `()`, the epoch from 0; with `snapshot_every`
 `snapshots.steps` int64 `(S,)` and `snapshots.weight` float32 `(S, C, D)`.
@@ -9,27 +9,29 @@ best-test` `history.test_accuracy` float64 `(E,)` and `selected` int64 `()`, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wbltr.config import Teacher
 from wbltr.constraints import Constraint, what_max_norm_did
 from wbltr.cores import free_cores, these_cores
 from wbltr.data.augment import AugmentedImages
 from wbltr.data.stream import StreamedImages, is_index, training_images
 from wbltr.distributed import Team, team
 from wbltr.errors import WbltrError
-from wbltr.functional.losses import class_balanced_weights, loss_of
+from wbltr.functional.logits import head_logits
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.machine import enough_memory, prepare
-from wbltr.models import Classifier, new_head, new_network, parameter_count
+from wbltr.models import Classifier, empty_network, new_head, new_network, parameter_count
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
 from wbltr.stages import sharing_hint
+from wbltr.stages._losses import class_loss
 from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch, Probe, Snapshots, Watcher
 
@@ -59,12 +61,12 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     with us.connected(device, lambda: runtime.tick(-1, -1)), enough_memory("use a smaller features.batch_size or network"):
         us.begin(str(config.hashed()))
         torch.set_num_threads(us.agree(torch.get_num_threads()))
-        model, history, more = _train(config, inputs["dataset"], runtime, device, us, lrs, saved)
+        model, history, more = _train(config, inputs, runtime, device, us, lrs, saved)
     if config.max_norm is not None:
         runtime.notice(what_max_norm_did(history.projected.tolist(), config.max_norm.radius))
     return {
         **_on_cpu({f"network.{name}": value for name, value in model.network.state_dict().items()}),
-        **_on_cpu({"head.weight": model.weight, "head.bias": model.bias}),
+        **_on_cpu(model.head()),
         "history.loss": history.loss,
         "history.accuracy": history.accuracy,
         "history.norms": history.norms,
@@ -75,7 +77,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
 
 def _train(
     config: FeaturesConfig,
-    dataset: Mapping[str, Any],
+    inputs: Mapping[str, Any],
     runtime: Runtime,
     device: torch.device,
     us: Team,
@@ -83,12 +85,14 @@ def _train(
     saved: tuple[int, Mapping[str, Any], Mapping[str, Any]] | None,
 ) -> tuple[Classifier, Epochs, dict[str, Tensor]]:
     """The model, its history, and what the config asks to keep beside them."""
+    dataset = inputs["dataset"]
     counts = torch.from_numpy(dataset["class_counts"])
-    weights = class_balanced_weights(counts, config.beta).float().to(device)
+    loss = class_loss(config, counts, device)
     labels = torch.from_numpy(dataset["train.labels"])
     steps = batches(len(labels), config.batch_size, config.shards)
     network = new_network(config.network, config.mean, config.std, config.seed, config.stem, config.prelogit)
-    model = Classifier(network, *new_head(len(counts), network.embedding_size, config.seed)).to(device)
+    scale = config.scale if config.head == "cosine" else None
+    model = Classifier(network, *new_head(len(counts), network.embedding_size, config.seed), scale).to(device)
     parameters = parameter_count(model)
     constraint = _constraint(config, model)
     watchers: list[Watcher] = []
@@ -122,7 +126,9 @@ def _train(
             shards=config.shards,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            loss=lambda logits, y: loss_of(config.loss, logits, y, weights),
+            loss=loss,
+            begin=loss.begin,
+            teacher=_teacher(config, inputs["teacher"], device) if config.loss == "distill" else None,
             precision=config.precision,
             tick=runtime.tick,
             report=lambda metrics: runtime.report({**metrics, **_loader(images), "parameters": parameters}),
@@ -177,6 +183,25 @@ def _constraint(config: FeaturesConfig, model: Classifier) -> Constraint | None:
         return Constraint.unit_norm(model.weight)
     ball = config.max_norm
     return Constraint([model.weight], [ball.radius], ball.per) if ball is not None else None
+
+
+def _teacher(config: FeaturesConfig, given: Mapping[str, Any], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The network to learn from, on the same images: `(B, C, H, W)` uint8 → logits `(B, classes)`, in eval mode."""
+    spec = config.teacher
+    assert isinstance(spec, Teacher), "a teacher is settled before any key"
+    tensors = {name: torch.from_numpy(array) for name, array in given.items()}
+    network = empty_network(spec.network, spec.mean, spec.std, spec.stem, spec.prelogit)
+    network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
+    network.requires_grad_(False).eval().to(device)
+    head = {name: tensor.to(device) for name, tensor in tensors.items() if name.startswith("head.")}
+
+    @torch.no_grad()
+    def logits(images: Tensor) -> Tensor:
+        embeddings = network(images)
+        with torch.autocast(device.type, enabled=False):
+            return head_logits(head, embeddings.float())
+
+    return logits
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,6 @@ from wbltr.constraints import Constraint, what_max_norm_did
 from wbltr.cores import free_cores
 from wbltr.data.stream import is_index, training_images
 from wbltr.errors import WbltrError
-from wbltr.functional.losses import class_balanced_weights, loss_of
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
@@ -26,6 +25,7 @@ from wbltr.models import Classifier, empty_network
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.stages import FinetuneStageConfig
+from wbltr.stages._losses import class_loss
 from wbltr.stages._second_stage import absolute_radius, starting_head
 from wbltr.training import batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch
@@ -37,7 +37,7 @@ def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime
     device = prepare(runtime.device, runtime.threads or (saved[2].get("threads") if saved else None))
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
     second, dataset = config.classifier, {name: torch.from_numpy(array) for name, array in inputs["dataset"].items()}
-    weights = class_balanced_weights(dataset["class_counts"], second.beta).float().to(device)
+    loss = class_loss(second, dataset["class_counts"], device)
     labels = dataset["train.labels"]
     model, radius = _starting_model(config, inputs["features"], device)
     constraint = _constraint(config, model, radius)
@@ -69,7 +69,8 @@ def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime
             batch_size=second.batch_size,
             momentum=second.momentum,
             weight_decay=second.weight_decay,
-            loss=lambda logits, y: loss_of(second.loss, logits, y, weights),
+            loss=loss,
+            begin=loss.begin,
             precision=config.precision,
             tick=runtime.tick,
             report=lambda metrics: runtime.report({**metrics, "layers": second.layers}),
@@ -87,7 +88,7 @@ def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime
         more = {"history.test_accuracy": best.accuracy, "selected": torch.tensor(best.epoch)}
     return {
         **_on_cpu({f"network.{name}": value for name, value in model.network.state_dict().items()}),
-        **_on_cpu({"head.weight": model.weight, "head.bias": model.bias}),
+        **_on_cpu(model.head()),
         "history.loss": history.loss,
         "history.accuracy": history.accuracy,
         "history.norms": history.norms,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from wbltr.errors import WbltrError, closest
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig
@@ -36,6 +36,7 @@ class Choice:
 
 
 Range = Interval | Choice
+LOSSES: tuple[str, ...] = get_args(ClassifierConfig.model_fields["loss"].annotation)
 Space = Mapping[str, Range]
 LOGARITHMIC = ("weight_decay", "lr")
 KNOWN: Mapping[Target, tuple[str, ...]] = {
@@ -68,15 +69,18 @@ def _range(text: str, name: str, value: str) -> Range:
     form = WbltrError(f"--range {text}: expected LOW..HIGH or A,B,C", "for example --range weight_decay=1e-4..1e-1", "usage")
     if name == "loss":
         losses = tuple(word.strip() for word in value.split(","))
-        if not set(losses) <= {"ce", "cb", "cb-bce"}:
-            raise WbltrError(f"--range {text}: losses are ce, cb and cb-bce", "for example --range loss=ce,cb", "usage")
-        return Choice(losses)
+        if unknown := [loss for loss in losses if loss not in LOSSES]:
+            near = closest(unknown[0], list(LOSSES))
+            raise WbltrError(f"--range {text}: no loss '{unknown[0]}'.{near}", f"losses: {', '.join(LOSSES)}", "usage")
+        return Choice(_different(text, losses))
     try:
         if ".." not in value:
             numbers = tuple(float(word) for word in value.split(","))
             if not all(math.isfinite(number) for number in numbers):
                 raise form
-            return Choice(tuple(int(number) for number in numbers) if name == "epochs" else numbers)
+            if name == "epochs" and any(number != int(number) for number in numbers):
+                raise WbltrError(f"--range {text}: epochs are whole numbers", "for example --range epochs=5,10,20", "usage")
+            return Choice(_different(text, tuple(int(number) for number in numbers) if name == "epochs" else numbers))
         low, high = (float(word) for word in value.split(".."))
     except ValueError:
         raise form from None
@@ -87,6 +91,42 @@ def _range(text: str, name: str, value: str) -> Range:
         least = "above 0" if log else "from 0 on"
         raise WbltrError(f"--range {text}: expected two numbers {least}, the smaller first", form.hint, "usage")
     return Interval(low, high, log)
+
+
+def _different(text: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise WbltrError(f"--range {text}: names a value twice", "write different values", "usage")
+    return values
+
+
+def check(section: ClassifierConfig | FeaturesConfig, space: Space) -> None:
+    """Refuse before the first trial a value that the section would refuse in a later one.
+
+    Raises:
+        WbltrError: code "usage".
+    """
+    for name, wanted in space.items():
+        for value in wanted.values if isinstance(wanted, Choice) else (wanted.low, wanted.high):
+            try:
+                if isinstance(section, ClassifierConfig):
+                    classifier_of(section, {name: value})
+                else:
+                    features_of(section, {name: value})
+            except ValueError as error:
+                why = str(error).splitlines()[2].strip().partition(" [type=")[0]  # pydantic: a count, the field, the reason
+                raise WbltrError(f"--range {name}={wanted}: {value} cannot be tried: {why}", "narrow it", "usage") from None
+
+
+def at_the_edge(space: Space, values: Mapping[str, Any]) -> list[str]:
+    """Which of these values lie within a twentieth of an end of their interval: a better one may lie beyond."""
+    found = []
+    for name, wanted in space.items():
+        if isinstance(wanted, Interval):
+            scale = math.log if wanted.log else float
+            low, high, here = scale(wanted.low), scale(wanted.high), scale(values[name])
+            if not 0.05 < (here - low) / (high - low) < 0.95:
+                found.append(name)
+    return found
 
 
 def classifier_of(section: ClassifierConfig, values: Mapping[str, Any]) -> ClassifierConfig:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from wbltr.errors import WbltrError
 from wbltr.studies.space import Choice, Space
+from wbltr.studies.storage import Storage
 
 PRUNE_AFTER = 4  # trials that must have come to their end
 STARTUP = 10  # trials drawn at random before the sampler learns from them
+BEAT = 60.0  # seconds between two signs of life of a running trial
+SILENT = 180.0  # seconds without one, after which its process is taken for dead
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,30 @@ class Trial:
         number: in the study, from 0.
         values: what was tried, by name.
         accuracy: on the validation part, share; None where it diverged or was pruned.
+        curve: of a pruned one: accuracy by epoch.
     """
 
     number: int
     values: Mapping[str, Any]
     accuracy: float | None
-    curve: Mapping[int, float] | None = None  # of a pruned one: accuracy by epoch
+    curve: Mapping[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """A study to look at.
+
+    Attributes:
+        name: in its storage.
+        begun: when its first trial was.
+        facts: what it was begun with; empty for one that did not keep them.
+        trials: those that came to their end.
+    """
+
+    name: str
+    begun: datetime
+    facts: Mapping[str, Any]
+    trials: Sequence[Trial]
 
 
 class Pruned(Exception):
@@ -40,58 +64,48 @@ class Study:
 
     Args:
         name: of the study in its storage; the same name goes on with the same study.
-        storage: a file for Optuna's journal, or a database URL.
+        storage: where it lies.
         space: what is tried.
         seed: of the sampler; with several processes on one study each should have its own.
         warm_up: epochs before a trial may be pruned, where trials report epochs.
+        facts: what it is about, as JSON values; kept with it.
 
     Raises:
-        WbltrError: code "missing" when the storage cannot be reached.
+        WbltrError: code "missing" when the storage cannot be used, here and in every method.
     """
 
-    def __init__(self, name: str, storage: str, space: Space, seed: int, warm_up: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        storage: Storage,
+        space: Space,
+        seed: int,
+        warm_up: int = 0,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.space = space
-        self._failed = optuna.trial.TrialState.FAIL
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna calls several of its parts experimental
+        self.name, self.storage, self.space = name, storage, space
+        with storage.reached():
             sampler = optuna.samplers.TPESampler(
                 n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True, seed=seed
             )
-            try:
-                self._study = optuna.create_study(
-                    storage=_storage(storage),
-                    study_name=name,
-                    direction="maximize",
-                    load_if_exists=True,
-                    sampler=sampler,
-                    # A strong weight decay starts slowly, and a cosine schedule ends steeply: nobody is judged early.
-                    pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNE_AFTER, n_warmup_steps=warm_up),
-                )
-            except Exception as error:
-                told = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise WbltrError(
-                    f"--storage {storage}: cannot be used: {told:.200}",
-                    "name a file, or a database URL that answers",
-                    "missing",
-                ) from None
+            self._study = optuna.create_study(
+                storage=storage.optuna,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=sampler,
+                # A strong weight decay starts slowly, and a cosine schedule ends steeply: nobody is judged early.
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNE_AFTER, n_warmup_steps=warm_up),
+            )
+            if facts is not None and "facts" not in self._study.user_attrs:
+                self._study.set_user_attr("facts", dict(facts))
 
     def finished(self) -> list[Trial]:
         """Every trial that came to its end, whichever process ran it."""
-        from optuna.trial import TrialState
-
-        found = []
-        ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        for trial in self._study.get_trials(deepcopy=False, states=ended):
-            if trial.state == TrialState.COMPLETE:
-                found.append(Trial(trial.number, dict(trial.params), trial.value))
-            elif trial.state == TrialState.PRUNED:
-                found.append(Trial(trial.number, dict(trial.params), None, dict(trial.intermediate_values)))
-            elif trial.user_attrs.get("diverged"):
-                found.append(Trial(trial.number, dict(trial.params), None))
-        return found
+        with self.storage.reached():
+            return _finished(self._study)
 
     def run(self, count: int, measure: Callable[[Sequence[Mapping[str, Any]]], Sequence[float]]) -> list[Trial]:
         """Try so many at once.
@@ -101,25 +115,18 @@ class Study:
             measure: values of each → accuracy of each, share; NaN for one that diverged. What it raises leaves these trials
                 unfinished, and the study as it was.
         """
-        distributions = {name: _distribution(wanted) for name, wanted in self.space.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            asked = [self._study.ask(distributions) for _ in range(count)]
-        told = 0
+        asked = [self._asked() for _ in range(count)]
+        accuracies: Sequence[float | None] = [None] * count
         try:
-            accuracies = measure([trial.params for trial in asked])
-            for trial, accuracy in zip(asked, accuracies, strict=True):
-                told += 1
-                if math.isfinite(accuracy):
-                    self._study.tell(trial, float(accuracy))
-                else:
-                    trial.set_user_attr("diverged", True)
-                    self._study.tell(trial, state=self._failed)
+            with _alive(asked):
+                accuracies = measure([trial.params for trial in asked])
         finally:
-            for trial in asked[told:]:
-                self._study.tell(trial, state=self._failed)
+            for trial, accuracy in zip(asked, accuracies, strict=True):
+                self._tell(trial, accuracy)
         return [
-            Trial(trial.number, dict(trial.params), float(accuracy) if math.isfinite(accuracy) else None)
+            Trial(
+                trial.number, dict(trial.params), float(accuracy) if accuracy is not None and math.isfinite(accuracy) else None
+            )
             for trial, accuracy in zip(asked, accuracies, strict=True)
         ]
 
@@ -130,31 +137,75 @@ class Study:
             measure: values and `report(epochs, accuracy)` → accuracy, share. `report` raises `Pruned` where the trial is left
                 behind; a WbltrError of code "training" counts as diverged, whatever else it raises leaves the trial unfinished.
         """
-        from optuna.trial import TrialState
+        from optuna.exceptions import UpdateFinishedTrialError
 
-        distributions = {name: _distribution(wanted) for name, wanted in self.space.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trial = self._study.ask(distributions)
+        trial = self._asked()
 
         def report(epochs: int, accuracy: float) -> None:
-            trial.report(accuracy, epochs)
-            if trial.should_prune():
+            behind = True  # also where this process was taken for dead meanwhile, and the trial given up
+            with self.storage.reached(), suppress(UpdateFinishedTrialError):
+                trial.report(accuracy, epochs)
+                behind = trial.should_prune()
+            if behind:
                 raise Pruned
 
-        state = TrialState.FAIL
-        accuracy = None
+        accuracy: float | None = None
+        pruned = False
         try:
-            accuracy = measure(trial.params, report)
-            state = TrialState.COMPLETE
+            with _alive([trial]):
+                accuracy = measure(trial.params, report)
         except Pruned:
-            state = TrialState.PRUNED
+            pruned = True
         except WbltrError as error:
             if error.code != "training":
                 raise
-            trial.set_user_attr("diverged", True)
+            accuracy = math.nan
         finally:
-            self._study.tell(trial, accuracy, state)
+            self._tell(trial, accuracy, pruned=pruned)
+
+    def _asked(self) -> Any:
+        """A trial, its values drawn; trials of processes that died are given up first."""
+        distributions = {name: _distribution(wanted) for name, wanted in self.space.items()}
+        with self.storage.reached():
+            self._give_up_the_dead()
+            trial = self._study.ask(distributions)
+            trial.set_user_attr("alive", time.time())
+        return trial
+
+    def _give_up_the_dead(self) -> None:
+        from optuna.trial import TrialState
+
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+            if time.time() - trial.user_attrs.get("alive", begun) > SILENT:
+                self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _tell(self, trial: Any, accuracy: float | None, *, pruned: bool = False) -> None:
+        """How a trial ended; without an accuracy and not pruned it was left unfinished, with NaN it diverged."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        # Where this process was taken for dead meanwhile, the trial has been given up, and stays so.
+        with self.storage.reached(), suppress(UpdateFinishedTrialError):
+            if accuracy is not None and math.isfinite(accuracy):
+                self._study.tell(trial, float(accuracy), skip_if_finished=True)
+                return
+            if accuracy is not None:
+                trial.set_user_attr("diverged", True)
+            self._study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL, skip_if_finished=True)
+
+
+def past(storage: Storage) -> list[Past]:
+    """Every study of a storage that has finished trials."""
+    import optuna
+
+    found = []
+    with storage.reached():
+        for one in optuna.get_all_study_summaries(storage.optuna, include_best_trial=False):
+            study = optuna.load_study(study_name=one.study_name, storage=storage.optuna)
+            if one.datetime_start is not None and (trials := _finished(study)):
+                found.append(Past(one.study_name, one.datetime_start, study.user_attrs.get("facts", {}), trials))
+    return found
 
 
 def best(trials: Sequence[Trial]) -> Trial:
@@ -171,14 +222,43 @@ def best(trials: Sequence[Trial]) -> Trial:
     return max(sound, key=lambda trial: (trial.accuracy or 0.0, -trial.number))
 
 
-def _storage(place: str) -> Any:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+def hopeless(trials: Sequence[Trial]) -> bool:
+    """Whether so many have diverged and none has not, that more of them would be a waste."""
+    return len(trials) >= STARTUP and all(trial.accuracy is None and trial.curve is None for trial in trials)
 
-    if "://" in place:
-        return optuna.storages.RDBStorage(place, heartbeat_interval=60, grace_period=180)
-    # Its other lock is a link, which not every file system has.
-    return optuna.storages.JournalStorage(JournalFileBackend(place, lock_obj=JournalFileOpenLock(place)))
+
+@contextmanager
+def _alive(trials: Sequence[Any]) -> Iterator[None]:
+    """While they run, trials give signs of life, by which other processes tell them from those of a dead one."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT):
+            for trial in trials:
+                with suppress(Exception):  # a storage that is gone is told of where its answer is needed
+                    trial.set_user_attr("alive", time.time())
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _finished(study: Any) -> list[Trial]:
+    from optuna.trial import TrialState
+
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)):
+        if trial.state == TrialState.COMPLETE:
+            found.append(Trial(trial.number, dict(trial.params), trial.value))
+        elif trial.state == TrialState.PRUNED:
+            found.append(Trial(trial.number, dict(trial.params), None, dict(trial.intermediate_values)))
+        elif trial.user_attrs.get("diverged"):
+            found.append(Trial(trial.number, dict(trial.params), None))
+    return found
 
 
 def _distribution(wanted: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
@@ -15,7 +16,7 @@ from wbltr.pipeline import Made, Node
 from wbltr.recipe import ClassifierConfig, Recipe
 from wbltr.stages import Chain
 from wbltr.studies.space import Space, Target, classifier_of, features_of
-from wbltr.studies.study import Study, Trial, best
+from wbltr.studies.study import Study, Trial, best, hopeless
 
 LOOKS = 20  # at a training on its way
 Load = Callable[[Node], tuple[Made, dict[str, Any]]]
@@ -33,11 +34,11 @@ class Budget:
     trials: int | None
     over: Callable[[], bool]
 
-    def left(self, done: int) -> int | None:
+    def left(self, finished: Sequence[Trial]) -> int | None:
         """How many trials may still be asked for; None: as many as the time allows."""
-        if self.over():
+        if self.over() or hopeless(finished):
             return 0
-        return None if self.trials is None else max(0, self.trials - done)
+        return None if self.trials is None else max(0, self.trials - len(finished))
 
 
 def study_name(target: Target, recipe: Recipe, features: str, space: Space) -> str:
@@ -73,7 +74,7 @@ def tune_features(
     Raises:
         WbltrError: code "training" when every trial diverged.
     """
-    images, labels = validation
+    images, labels = (torch.from_numpy(array) for array in validation)
     every = max(1, recipe.features.epochs // LOOKS)
 
     def measure(values: Mapping[str, Any], report: Callable[[int, float], None]) -> float:
@@ -86,7 +87,7 @@ def tune_features(
         return judge(recipe.model_copy(update={"features": features_of(recipe.features, values)}), probe)
 
     finished = study.finished()
-    while budget.left(len(finished)) != 0:
+    while budget.left(finished) != 0:
         study.run_one(measure)
         finished = study.finished()
         told(finished)
@@ -131,7 +132,7 @@ def tune_classifier(
         return [accuracies[place] for place in range(len(sections))]
 
     finished = study.finished()
-    while (left := budget.left(len(finished))) != 0:
+    while (left := budget.left(finished)) != 0:
         study.run(at_once if left is None else min(at_once, left), measure)
         finished = study.finished()
         told(finished)

@@ -1,0 +1,50 @@
+"""Config: what every section of a recipe is, and the kinds of numbers in it. No torch here: a cached chain starts fast."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Strict: `true` is not 1, and "3" is not 3.
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+NonNegative = Annotated[float, Field(ge=0, strict=True)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Portion = Annotated[float, Field(ge=0, le=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+
+class Config(BaseModel):
+    """A frozen section of a recipe; unknown fields, infinities and NaN are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def hashed(self) -> dict[str, Any]:
+        """The JSON value that enters the key: every field except those at their frozen `absent_means` value."""
+        values = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            extra, value = field.json_schema_extra, getattr(self, name)
+            if isinstance(value, Config):
+                values[name] = value.hashed()
+            if isinstance(extra, dict) and "absent_means" in extra and values[name] == extra["absent_means"]:
+                del values[name]
+        return values
+
+
+def added_later(default: Any, **constraints: Any) -> Any:
+    """A field added after the first release: at its default it stays out of the key, so older work stays valid."""
+    return Field(default=default, json_schema_extra={"absent_means": default}, **constraints)
+
+
+class Teacher(Config):
+    """A finished first stage from which another learns: which artifact it is, and what its network is made of."""
+
+    artifact: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    network: str
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    prelogit: Count | None = None
+    mean: tuple[Number, ...]
+    std: tuple[Positive, ...]

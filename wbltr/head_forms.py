@@ -1,0 +1,221 @@
+"""Heads that are no free matrix, fitted one at a time on cached embeddings: cosine, simplex, scaled rows, a gate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from wbltr.errors import WbltrError
+from wbltr.functional.class_loss import ClassLoss
+from wbltr.functional.logits import head_logits
+from wbltr.functional.projections import row_norms, unit_norm
+from wbltr.functional.prototypes import cosine_logits, simplex_etf
+from wbltr.randomness import epoch_order, generator
+
+FormName = Literal["cosine", "simplex", "scaled", "gated"]
+
+
+class Form(Protocol):
+    """A head as it is trained.
+
+    Attributes:
+        parameters: what is trained, in place.
+    """
+
+    parameters: list[Tensor]
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """`(B, D)` → `(B, C)`, as the loss sees them."""
+
+    def head(self) -> dict[str, Tensor]:
+        """The tensors of `wbltr.functional.logits.head_logits`."""
+
+
+class Cosine:
+    """Logits are scaled cosines: what counts is the direction of an embedding and of a row.
+
+    Source: Gidaris & Komodakis, CVPR 2018, section 3; with a fixed scale as Cao et al., NeurIPS 2019.
+    """
+
+    def __init__(self, weight: Tensor, scale: float) -> None:
+        self.weight, self.scale = weight.clone(), scale
+        self.parameters = [self.weight]
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """s · cos(x, w_k)."""
+        return cosine_logits(embeddings, self.weight, self.scale)
+
+    def head(self) -> dict[str, Tensor]:
+        """A cosine head without bias."""
+        scale = torch.tensor(self.scale, device=self.weight.device)
+        return {"head.weight": self.weight, "head.bias": torch.zeros_like(self.weight[:, 0]), "head.scale": scale}
+
+
+class Simplex:
+    """A fixed simplex equiangular tight frame E above a trained linear map A: s · cos(A x, e_k), whatever D is.
+
+    The norm of A x is the same for every class, so the linear head s · E A / (mean norm of A x, in the last batch) predicts
+    alike; its confidences differ, as its logits grow with that norm.
+
+    Source: Yang et al., NeurIPS 2022, section 4 (a fixed frame, normalised features); the map is this project's, as the
+    embeddings are fixed.
+    """
+
+    def __init__(self, weight: Tensor, scale: float, seed: int) -> None:
+        classes = len(weight)
+        self.frame = simplex_etf(classes, classes - 1, generator(seed, "simplex")).to(weight.device)
+        self.map = self.frame.T @ weight * (classes - 1) / classes  # so that E A begins as the first stage's centred rows
+        self.scale, self.parameters = scale, [self.map]
+        self._norm = torch.ones((), device=weight.device)
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """s · cos(A x, e_k)."""
+        mapped = embeddings @ self.map.T
+        self._norm = row_norms(mapped.detach()).mean()
+        return self.scale * unit_norm(mapped) @ self.frame.T
+
+    def head(self) -> dict[str, Tensor]:
+        """The linear head that predicts alike."""
+        weight = self.scale / self._norm * self.frame @ self.map
+        return {"head.weight": weight, "head.bias": torch.zeros_like(weight[:, 0])}
+
+
+class Scaled:
+    """The first stage's logits, each times a learned factor: LWS, learnable weight scaling.
+
+    Source: Kang et al., ICLR 2020, section 4.1, whose classifier has the bias scaled, too.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight, bias
+        self.factors = torch.ones_like(bias)
+        self.parameters = [self.factors]
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """f_k · (⟨w_k, x⟩ + b_k)."""
+        return self.factors * (embeddings @ self.weight.T + self.bias)
+
+    def head(self) -> dict[str, Tensor]:
+        """A linear head."""
+        return {"head.weight": self.factors.unsqueeze(1) * self.weight, "head.bias": self.factors * self.bias}
+
+
+class Gated:
+    """The first stage's logits, aligned by class as far as a gate lets an image: DisAlign's adaptive calibration.
+
+    Source: Zhang et al., CVPR 2021, section 3.3.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.gate = {
+            "head.gate.weight": torch.zeros_like(weight[0]),
+            "head.gate.bias": torch.zeros_like(bias[0]),
+            "head.gate.scale": torch.ones_like(bias),
+            "head.gate.shift": torch.zeros_like(bias),
+        }
+        self.linear = {"head.weight": weight, "head.bias": bias}
+        self.parameters = list(self.gate.values())
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """As the head will give them."""
+        return head_logits(self.head(), embeddings)
+
+    def head(self) -> dict[str, Tensor]:
+        """A gated head."""
+        return self.linear | self.gate
+
+
+def new_form(name: FormName, weight: Tensor, bias: Tensor, scale: float, seed: int) -> Form:
+    """A form before its first step.
+
+    Args:
+        weight, bias: `(C, D)` and `(C,)`, the head to start from; not changed.
+        scale: s of the cosines.
+        seed: of what is drawn.
+    """
+    match name:
+        case "cosine":
+            return Cosine(weight, scale)
+        case "simplex":
+            return Simplex(weight, scale, seed)
+        case "scaled":
+            return Scaled(weight, bias)
+        case "gated":
+            return Gated(weight, bias)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted head and how it came to be."""
+
+    head: dict[str, Tensor]  # as `wbltr.functional.logits.head_logits` takes it
+    loss: Tensor  # (E,) float64, mean over the epoch
+    norms: Tensor  # (E, C) float32, row norms at the epoch's end
+
+
+def fit_form(
+    form: Form,
+    loss: ClassLoss,
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    lrs: Sequence[float],
+    batch_size: int,
+    momentum: float,
+    weight_decay: float,
+    seed: int,
+    weights: Tensor | None = None,
+    tick: Callable[[int, int], None] = lambda _done, _total: None,
+    report: Callable[[Mapping[str, float]], None] = lambda _: None,
+) -> Fitted:
+    """Fit one head by SGD with momentum, weight decay on what is trained; batches in the order of `fit_heads`.
+
+    Args:
+        form: trained in place.
+        embeddings: `(V, N, D)` float32; epoch e learns from view e mod V.
+        labels: `(N,)` int64.
+        lrs: one learning rate per epoch.
+        seed: of the batch order.
+        weights: `(N,)`, how likely each image is drawn, with replacement; None: each once an epoch.
+        tick: called before each batch with images done and images in all; may raise to stop.
+        report: called after each epoch.
+
+    Raises:
+        WbltrError: code "training" when the loss is no longer finite.
+    """
+    views, images, _ = embeddings.shape
+    for parameter in form.parameters:
+        parameter.requires_grad_()
+    optimizer = torch.optim.SGD(form.parameters, lr=lrs[0], momentum=momentum, weight_decay=weight_decay)
+    losses, norms = [], []
+    for epoch, lr in enumerate(lrs):
+        loss.begin(epoch)
+        optimizer.param_groups[0]["lr"] = lr
+        order = epoch_order(images, generator(seed, "second stage", epoch), weights).to(labels.device)
+        view = embeddings[epoch % views]
+        total = torch.zeros((), dtype=torch.float64, device=labels.device)
+        for number, places in enumerate(torch.split(order, batch_size)):
+            tick(epoch * images + number * batch_size, len(lrs) * images)
+            value = loss(form.logits(view[places]), labels[places])
+            optimizer.zero_grad()
+            torch.autograd.backward(value)
+            optimizer.step()
+            total += value.detach() * len(places)
+        with torch.no_grad():
+            norms.append(row_norms(form.head()["head.weight"]).cpu())
+        losses.append(float(total) / images)
+        if not math.isfinite(losses[-1]) or not norms[-1].isfinite().all():
+            raise WbltrError(
+                f"the classifier diverged in epoch {epoch + 1} of {len(lrs)}",
+                "lower classifier.lr or classifier.weight_decay, for example --set classifier.lr=0.001",
+                "training",
+            )
+        told = {"epoch": epoch + 1, "epochs": len(lrs), "loss": losses[-1], "lr": lr}
+        report(told | {"norm_min": float(norms[-1].min()), "norm_max": float(norms[-1].max())})
+    head = {name: tensor.detach().cpu().contiguous() for name, tensor in form.head().items()}
+    return Fitted(head, torch.tensor(losses, dtype=torch.float64), torch.stack(norms))

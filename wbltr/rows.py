@@ -1,0 +1,169 @@
+"""Rows: the named heads of a table, and what each makes of a recipe's classifier section. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from wbltr.config import Config, NonNegative, Portion, Positive, Share, Teacher
+from wbltr.errors import WbltrError
+
+# The paper's Table 4, in its order; `-default-wd`: the first stage's weight decay; `-last2`: the last two layers.
+PaperRow = Literal[
+    "naive", "naive-tau",
+    "first stage", "tau", "l2",
+    "ce", "ce-l2", "ce-wd", "ce-max", "ce-max-default-wd", "ce-wd-max",
+    "cb", "cb-l2", "cb-wd", "cb-max", "cb-max-default-wd", "cb-wd-max",
+    "ce-wd-max-last2", "cb-wd-max-last2", "ce-wd-max-last5", "cb-wd-max-last5",
+]  # fmt: skip
+# What others do with the same embeddings: adjusted heads, heads of another form, losses.
+OtherRow = Literal[
+    "logit-adjust", "logit-adjust-mult", "isotonic",
+    "ncm", "crt", "lws", "cosine", "etf", "disalign",
+    "label-smooth", "focal", "focal-cb", "ldam", "logit-adjusted", "balanced-softmax", "distill",
+]  # fmt: skip
+Row = Literal[PaperRow, OtherRow]
+
+# What sets a row of the others apart from a linear head that is trained with cross entropy from the first stage's.
+TRAINED: dict[Row, dict[str, Any]] = {
+    "ncm": {"head": "means"},
+    "crt": {"init": "fresh", "sampling": "class-balanced"},  # Kang et al., ICLR 2020, section 4.1
+    "lws": {"head": "scaled", "sampling": "class-balanced"},  # the same
+    "cosine": {"head": "cosine", "loss": "cb"},
+    "etf": {"head": "simplex", "loss": "cb"},
+    "disalign": {"head": "gated", "loss": "reweighted"},
+    "label-smooth": {"loss": "label-smooth"},
+    "focal": {"loss": "focal"},
+    "focal-cb": {"loss": "focal-cb"},
+    "ldam": {"head": "cosine", "loss": "ldam"},  # with deferred re-weighting
+    "logit-adjusted": {"loss": "logit-adjusted"},
+    "balanced-softmax": {"loss": "balanced-softmax"},
+    "distill": {"loss": "distill"},
+}
+DEFERRED = 0.8  # of the epochs without class weights: 160 of 200, as Cao et al. released it
+
+
+class HeadSettings(Config):
+    """What one row has of its own, chosen on validation; null: the classifier section's, or the loss's default."""
+
+    weight_decay: NonNegative | None = None
+    radius: NonNegative | None = None  # of MaxNorm
+    lr: Positive | None = None
+    tau: NonNegative | None = None  # of the logit adjustments, and of the loss of that name
+    rho: NonNegative | None = None
+    gamma: NonNegative | None = None
+    smoothing: Share | None = None
+    scale: Positive | None = None  # of a cosine head
+    teacher: str | Teacher | None = None  # a finished first stage: its id or its name
+    temperature: Positive | None = None
+    alpha: Portion | None = None
+
+    def idle(self, row: Row) -> list[str]:
+        """What is set here and cannot change this row."""
+        parts = row.split("-")
+        if row in TRAINED:
+            own = TRAINED[row]
+            read = {"weight_decay", "lr"} if row != "ncm" else set[str]()
+            read |= {name for name, losses in LOSS_SETTINGS.items() if own.get("loss") in losses}
+            read |= {"scale"} if own.get("head") in ("cosine", "simplex") else set()
+        elif parts[0] in ("ce", "cb"):
+            read = {"lr"} | ({"radius"} if "max" in parts else set())
+            read |= {"weight_decay"} if "wd" in parts and "default" not in parts else set()
+        else:
+            read = {"tau"} if row in ("logit-adjust", "logit-adjust-mult") else set()
+        return [name for name in type(self).model_fields if getattr(self, name) is not None and name not in read]
+
+
+Loss = Literal[
+    "ce", "cb", "cb-bce", "reweighted", "focal", "focal-cb", "ldam", "logit-adjusted", "balanced-softmax", "label-smooth",
+    "distill",
+]  # fmt: skip
+LOSS_SETTINGS: dict[str, tuple[Loss, ...]] = {  # and which losses read them; β is older than the others and may stand idle
+    "rho": ("reweighted",),
+    "gamma": ("focal", "focal-cb"),
+    "tau": ("logit-adjusted",),
+    "smoothing": ("label-smooth",),
+    "margin": ("ldam",),
+    "reweight_from": ("cb", "cb-bce", "reweighted", "focal-cb", "ldam"),
+    "teacher": ("distill",),
+    "temperature": ("distill",),
+    "alpha": ("distill",),
+}
+LOSS_FIELDS = ("beta", "head", "scale", *LOSS_SETTINGS)
+
+
+def section_of(row: Row, section: Mapping[str, Any], first_weight_decay: float, own: HeadSettings) -> dict[str, Any]:
+    """The classifier section of one row, as plain values to be validated.
+
+    Args:
+        row: of the second stage.
+        section: the recipe's own, as plain values; a row keeps the parts that its name has: cb-wd drops MaxNorm.
+        first_weight_decay: the first stage's, which is the `default-wd`.
+        own: what the recipe says of this row beside its section.
+
+    Raises:
+        WbltrError: for a row of another stage, or one that needs what the section has not.
+    """
+    lr = section["lr"] if own.lr is None else own.lr
+    if section["layers"] > 1 and "-last" not in row:
+        raise WbltrError(
+            f"row '{row}' is of the last layer, but classifier.layers is {section['layers']}",
+            "leave classifier.layers out: rows such as cb-wd-max-last2 say it themselves",
+            "recipe",
+        )
+    if row in TRAINED:
+        return _other(row, section, lr, own)
+    loss, *parts = row.replace("default-wd", "default").split("-")
+    if loss not in ("ce", "cb"):
+        raise WbltrError(f"'{row}' is not a row of the second stage", code="usage")
+    weight_decay = section["weight_decay"] if own.weight_decay is None else own.weight_decay
+    ball = section["max_norm"]
+    if own.radius is not None:
+        ball = {**(ball or {}), "radius": own.radius}
+    if "max" in parts and ball is None:
+        raise WbltrError(f"row '{row}' needs classifier.max_norm", "add --set classifier.max_norm.radius=0.1", "recipe")
+    if "wd" in parts and not weight_decay:
+        raise WbltrError(f"row '{row}' needs classifier.weight_decay", "add --set classifier.weight_decay=0.01", "recipe")
+    if "default" in parts:
+        weight_decay = first_weight_decay
+    layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), section["layers"])
+    balanced = section["loss"] if section["loss"] in ("cb", "cb-bce") else "cb"
+    return {
+        **_plain(section),
+        "loss": balanced if loss == "cb" else "ce",
+        "beta": section["beta"],
+        "weight_decay": weight_decay if {"wd", "default"} & set(parts) else 0.0,
+        "max_norm": ball if "max" in parts else None,
+        "constraint": "unit-norm" if "l2" in parts else "none",
+        "layers": layers,
+        "lr": lr,
+    }
+
+
+def _other(row: Row, section: Mapping[str, Any], lr: float, own: HeadSettings) -> dict[str, Any]:
+    if row == "ncm":
+        return dict(TRAINED[row])  # nothing is trained: whatever the section says, it is the same head
+    if row == "distill" and own.teacher is None:
+        hint = "name a finished first stage: --set heads.distill.teacher=ID"
+        raise WbltrError(f"row '{row}' needs a teacher", hint, "recipe")
+    settings = {name: getattr(own, name) for name in type(own).model_fields if name in LOSS_FIELDS}
+    values = {
+        **_plain(section),
+        "loss": "ce",
+        "weight_decay": own.weight_decay or 0.0,
+        "max_norm": None,
+        "constraint": "none",
+        "mode": "cached",
+        "select": "last",
+        "lr": lr,
+        **TRAINED[row],
+        **{name: value for name, value in settings.items() if value is not None},
+    }
+    if row == "ldam":
+        values["reweight_from"] = int(DEFERRED * section["epochs"])
+    return values
+
+
+def _plain(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section without what its own loss and form of head read: a row has its own."""
+    return {name: value for name, value in section.items() if name not in LOSS_FIELDS}
