@@ -9,7 +9,7 @@ from wbltr.config import Config, NonNegative, Portion, Positive, Share, Teacher
 from wbltr.errors import WbltrError
 
 # The paper's Table 4, in its order; `-default-wd`: the first stage's weight decay; `-last2`: the last two layers.
-PaperRow = Literal[
+Table4Row = Literal[
     "naive", "naive-tau",
     "first stage", "tau", "l2",
     "ce", "ce-l2", "ce-wd", "ce-max", "ce-max-default-wd", "ce-wd-max",
@@ -22,7 +22,7 @@ OtherRow = Literal[
     "ncm", "crt", "lws", "cosine", "etf", "disalign",
     "label-smooth", "focal", "focal-cb", "ldam", "logit-adjusted", "balanced-softmax", "distill",
 ]  # fmt: skip
-Row = Literal[PaperRow, OtherRow]
+Row = Literal[Table4Row, OtherRow]
 
 # What sets a row of the others apart from a linear head that is trained with cross entropy from the first stage's.
 TRAINED: dict[Row, dict[str, Any]] = {

@@ -186,7 +186,9 @@ def weight_decay(stage: str, config: Any, images: int) -> Finding:
 
 
 def _per_cent(share: float) -> str:
-    """Two digits of a small share, whole numbers of a large one: `0.031 %`, `4.2 %`, `87 %`."""
+    """Two digits of a small share, whole numbers of a large one: `0.031 %`, `4.2 %`, `87 %`; the smallest as a bound."""
+    if 0 < share < 1e-4:
+        return "less than 0.01 %"
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
 
 
