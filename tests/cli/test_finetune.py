@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import SHORT, Wbltr
 
 TWO = ("--set", "classifier.layers=2", "--set", "classifier.weight_decay=0.001", "--set", "classifier.epochs=2")
@@ -58,6 +59,9 @@ def test_the_released_protocol_says_what_flatters(wbltr: Wbltr) -> None:
     assert all(gain >= 0 for gain in gains.values())
     told = ", ".join(f"{gain:.2f} points in {stage}" for stage, gain in gains.items())
     assert f"is no estimate; over the last one it gains {told}" in words.partition("this flatters")[2]
+    plain = wbltr("eval", "--set", "eval.flip=false", "--json").document["accuracy"]["all"]
+    added = float(words.partition("flip averaging adds ")[2].split()[0])
+    assert added == pytest.approx(document["accuracy"]["all"] - plain, abs=0.011)
 
 
 def test_a_first_stage_takes_constraints_sampling_and_a_prelogit_layer(wbltr: Wbltr) -> None:

@@ -117,7 +117,10 @@ def test_flip_averages_the_two_views_logits(first: Tensors, test_part: Tensors) 
     weight, bias = torch.from_numpy(first["head.weight"]), torch.from_numpy(first["head.bias"])
     predictions = ((views[0] @ weight.T + bias) + (views[1] @ weight.T + bias)).argmax(1)
     expected = (predictions == torch.from_numpy(test_part["test.labels"])).double().mean()
-    assert float(evaluate(first, test_part, flip=True)["accuracy.all"]) == pytest.approx(float(expected))
+    both, one = evaluate(first, test_part, flip=True), evaluate(first, test_part)
+    assert float(both["accuracy.all"]) == pytest.approx(float(expected))
+    assert float(both["accuracy.unflipped"]) == float(one["accuracy.all"]) != float(both["accuracy.all"])
+    assert "accuracy.unflipped" not in one
 
 
 def test_an_empty_split_is_nan(first: Tensors, test_part: Tensors) -> None:

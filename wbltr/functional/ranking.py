@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-COLUMNS = 256  # classes ranked at a time: ranks take as much memory as the probabilities
-
 
 def auroc(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Area under the ROC curve of each class against the rest.
@@ -26,13 +24,14 @@ def auroc(probabilities: Tensor, labels: Tensor) -> Tensor:
     >>> auroc(torch.tensor([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.5, 0.5, 0.0]]), torch.tensor([0, 0, 1])).tolist()
     [0.5, 0.5, nan]
     """
-    from scipy.stats import rankdata
-
     images, classes = probabilities.shape
-    sums = torch.zeros(classes, dtype=torch.float64)
-    for start in range(0, classes, COLUMNS):
-        columns = torch.arange(start, min(start + COLUMNS, classes))
-        ranks = torch.from_numpy(rankdata(probabilities[:, columns].T.contiguous().cpu().numpy(), axis=1))
-        sums[columns] = (ranks * (labels.cpu() == columns.unsqueeze(1))).sum(1)
-    own = labels.cpu().bincount(minlength=classes).double()
-    return (sums - own * (own + 1) / 2) / (own * (images - own))
+    counts = labels.bincount(minlength=classes)
+    areas = torch.full((classes,), torch.nan, dtype=torch.float64)
+    for k in counts.nonzero().squeeze(1).tolist():
+        column = probabilities[:, k].contiguous()
+        own, ordered = column[labels == k], column.sort().values
+        # Equal values share their mean rank, counted from 1.
+        ranks = (torch.searchsorted(ordered, own) + torch.searchsorted(ordered, own, right=True) + 1).double() / 2
+        n = len(own)
+        areas[k] = (ranks.sum() - n * (n + 1) / 2) / (n * (images - n))
+    return areas

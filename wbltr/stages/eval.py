@@ -4,7 +4,7 @@ Gives: `accuracy.all`, `accuracy.many`, `accuracy.medium`, `accuracy.few`, `accu
 `accuracy.geometric`, `accuracy.worst`, `macro_f1`, `auroc` float64 `()`; `ece.S`, `classwise_ece.S`, `nll.S` (nats), `brier.S`
 float64 `()` for S all, many, medium, few; `accuracy.per_class` float64 `(C,)`; `confusion` int64 `(C, C)`; `norms` float32
 `(C,)`; `class_counts` int64 `(C,)`; `classes.many`, `classes.medium`, `classes.few` int64 `()` (how many classes);
-`class_names`; `images` int64 `()`; `predictions`, `labels` int32 `(N,)`.
+`class_names`; `images` int64 `()`; `predictions`, `labels` int32 `(N,)`; with `flip` also `accuracy.unflipped` float64 `()`.
 
 Accuracies, macro-F1 and AUROC are means over classes; calibration is over images, as its definitions have it.
 """
@@ -34,7 +34,8 @@ def run(config: EvalConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict
     views = torch.from_numpy(part[f"{config.on}.embeddings"])[: 2 if config.flip else 1]
     labels = torch.from_numpy(part[f"{config.on}.labels"])
     counts = torch.from_numpy(part["class_counts"])
-    logits = head_logits(head, views).mean(0)
+    of_views = head_logits(head, views)
+    logits = of_views.mean(0)
     predictions = logits.argmax(1)
     confusion = metrics.confusion_matrix(labels, predictions, len(counts))
     per_class = metrics.class_accuracy(confusion)
@@ -49,6 +50,9 @@ def run(config: EvalConfig, inputs: Mapping[str, Any], runtime: Runtime) -> dict
         "macro_f1": metrics.macro_f1(confusion),
         "auroc": auroc(logits.double().softmax(1), labels).nanmean(),
     }
+    if config.flip:
+        plain = metrics.confusion_matrix(labels, of_views[0].argmax(1), len(counts))
+        results["accuracy.unflipped"] = metrics.mean_accuracy(metrics.class_accuracy(plain))
     everywhere: dict[str, Tensor | None] = {"all": None, **splits}
     for name, mask in everywhere.items():
         results[f"accuracy.{name}"] = metrics.mean_accuracy(per_class, mask)
