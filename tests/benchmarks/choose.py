@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -48,8 +48,8 @@ OWN: dict[Row, dict[str, tuple[float, ...]]] = {
 }
 
 
-def grid(row: Row) -> Iterator[dict[str, float]]:
-    """The settings to try."""
+def grid(row: Row, instead: Sequence[str]) -> Iterator[dict[str, float]]:
+    """The settings to try; `instead`: axes of the user's own, as `lr=1e-3,1e-2`."""
     parts = row.split("-")
     if row in PAPERS:
         axes: dict[str, tuple[float, ...]] = {"weight_decay": DECAYS} if "wd" in parts else {}
@@ -58,8 +58,11 @@ def grid(row: Row) -> Iterator[dict[str, float]]:
         axes = {}
     else:
         axes = {"weight_decay": FEW_DECAYS, "lr": RATES, **OWN.get(row, {})}
-    for values in product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
+    for text in instead:
+        name, _, values = text.partition("=")
+        axes[name] = tuple(float(value) for value in values.split(","))
+    for point in product(*axes.values()):
+        yield dict(zip(axes, point, strict=True))
 
 
 def main() -> None:
@@ -69,6 +72,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=None)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--rows", default=",".join(PAPERS), help="names, or `others` for those beside the paper's")
+    parser.add_argument(
+        "--axis", action="append", default=[], help="values of one setting, instead of the grid's: lr=1e-3,1e-2"
+    )
     given = parser.parse_args()
     store = Store.open(given.store, create=False)
     features = artifact(store, store.resolve(given.features))
@@ -99,7 +105,7 @@ def main() -> None:
     asked = known[len(PAPERS) :] if given.rows == "others" else [row for row in known if row in given.rows.split(",")]
     for row in asked:
         found: list[tuple[dict[str, float], float]] = []
-        for point in grid(row):
+        for point in grid(row, given.axis):
             value = measured(row, point)
             found += [] if value is None else [(point, value)]
         best, value = max(found, key=lambda pair: pair[1])

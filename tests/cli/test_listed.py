@@ -130,15 +130,20 @@ def test_a_decoded_copy_stands_in_for_the_files_and_is_made_again_where_it_is_da
     moved = root.rename(tmp_path / "moved")
     done = wbltr("train-features", *recipe, *SMALL, "--json")
     assert done.code == 0, done.err
+    damage_the_copy()
+    failed = wbltr("train-features", *recipe, *SMALL, "--force")
+    assert failed.code == 3, "where the images are not at hand, a copy cannot be made again"
+    moved.rename(root)
+    assert wbltr("make-dataset", *recipe, "--root", root, "--json").document["cached"] is False
+    damage_the_copy()
+    again = wbltr("train-features", *recipe, *SMALL, "--force", "--json", "--root", root)
+    assert "making it again" in again.err
+    assert again.document["artifact"] == done.document["artifact"]
+
+
+def damage_the_copy() -> None:
     shards = [path for path in Path(".wbltr/objects").glob("*/*") if b"dataset-part" in path.read_bytes()[:2000]]
     assert len(shards) == 3, "one a part"
     for shard in shards:
         shard.chmod(0o644)
         shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    failed = wbltr("train-features", *recipe, *SMALL, "--force")
-    assert failed.code == 4
-    assert "make-dataset with --force" in failed.err
-    moved.rename(root)
-    assert wbltr("make-dataset", *recipe, "--root", root, "--force").code == 0
-    again = wbltr("train-features", *recipe, *SMALL, "--force", "--json")
-    assert again.document["artifact"] == done.document["artifact"]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from wbltr.data import copies
 from wbltr.data.copies import Copy, copied_shapes, pack, shard_bounds
 from wbltr.data.crops import resized
-from wbltr.errors import WbltrError
 
 SHAPES = np.array([[30, 40], [90, 60], [64, 64], [200, 33], [5, 700]], np.int32)
 
@@ -83,12 +82,3 @@ def test_packing_brings_images_to_the_copys_shapes() -> None:
         assert torch.equal(packed[first : first + size].view(3, height, width), resized(picture, height, width))
         first += size
     assert first == len(packed)
-
-
-def test_a_damaged_shard_says_how_to_make_it_again() -> None:
-    def span(object_id: str, _: str) -> tuple[Path, int]:
-        raise WbltrError(f"object {object_id}: damaged", "", "integrity")
-
-    with pytest.raises(WbltrError, match="decoded copy: object 0: damaged") as caught:
-        Copy(SHAPES, ["0"], np.array([0, 5]), span).pixels(1)
-    assert "make-dataset with --force" in caught.value.hint

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wbltr.data.crops import resized
-from wbltr.errors import WbltrError
 
 SHARD = 1 << 28  # bytes; a shard being made lies in memory a few times over
 Span = Callable[[str, str], tuple[Path, int]]  # object id, tensor → file, and where in it the tensor's bytes begin
@@ -99,11 +98,7 @@ class Copy:
         if shard not in self._files:
             with self._opening:
                 if shard not in self._files:
-                    try:
-                        path, begin = self.span(self.shards[shard], "pixels")
-                    except WbltrError as error:
-                        hint = "make it again: the same wbltr make-dataset with --force"
-                        raise WbltrError(f"the images' decoded copy: {error.message}", hint, "integrity") from None
+                    path, begin = self.span(self.shards[shard], "pixels")
                     self._files[shard] = (os.open(path, os.O_RDONLY), begin)
         return self._files[shard]
 

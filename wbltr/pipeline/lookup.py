@@ -40,9 +40,10 @@ def is_whole(record: Mapping[str, Any]) -> bool:
 
 
 def answers(store: Store, key: str, record: Mapping[str, Any]) -> bool:
-    """Whether a record's object was made for this key: its own header says so, a record is only an index."""
+    """Whether a record's object was made for this key, as its own header says, and the parts that it is kept in are there."""
     try:
-        return is_whole(record) and store.key_of_object(record["object"]) == key
+        whole = is_whole(record) and all(store.has(part) for part in record.get("parts", []))
+        return whole and store.key_of_object(record["object"]) == key
     except WbltrError:  # a damaged header; whoever makes the object again sets the damaged one aside
         return False
 

@@ -47,6 +47,7 @@ class _Progress:
     resumed_from: int | None = None
     seconds_before: float = 0.0  # spent by the runs that this one goes on from
     listed: bool = False  # whether metrics.jsonl is this run's
+    parts: list[str] = field(default_factory=list)  # ids of what was kept beside the result
 
 
 def _bind(store: Store, key: str, asked: dict[str, Any], runtime: Runtime) -> tuple[Runtime, _Progress]:
@@ -95,7 +96,8 @@ def _bind(store: Store, key: str, asked: dict[str, Any], runtime: Runtime) -> tu
         if record is None or not answers(store, part_key, record):
             object_id = store.publish(parts(), own)
             record = store.write_record(part_key, {"schema": 1, "key": part_key, "object": object_id, **own}, force=True)
-        return str(record["object"])
+        progress.parts.append(str(record["object"]))
+        return progress.parts[-1]
 
     threads = runtime.threads
     if runtime.shared and (begun_with := store.load_checkpoint(key)) is not None:
@@ -170,6 +172,7 @@ def make(
             **asked,
             "recipe": recipe.model_dump(mode="json") if recipe else None,
             "metrics": progress.last,
+            **({"parts": progress.parts} if progress.parts else {}),
             "witness": _witness(bound, started, seconds, progress.resumed_from),
         }
         kept = store.write_record(key, record, force=force)
