@@ -31,11 +31,14 @@ def refs(wbltr: Wbltr) -> list[list[str]]:
     return [line.split()[:2] for line in wbltr("status").out.splitlines() if line.strip().startswith("latest/")]
 
 
-def test_it_moves_no_latest(copied: Wbltr) -> None:
+def test_it_moves_no_latest_and_says_first_what_takes_long(copied: Wbltr) -> None:
     before = refs(copied)
     assert ["latest/head"] in [line[:1] for line in before]
-    assert copied("compare", "--recipe", "digits-ir50", *SHORT, *LAST).code == 0
+    said = copied("compare", "--recipe", "digits-ir50", *SHORT, *LAST)
+    assert said.code == 0
     assert refs(copied) == before
+    assert "through the network, 2 epochs each: cb-wd-max-last2; leave them out" in said.err
+    assert "through the network" not in copied("compare", "--recipe", "digits-ir50", *SHORT, *LAST).err
 
 
 def test_a_head_without_randomness_is_one_measurement_for_all_seeds(copied: Wbltr) -> None:

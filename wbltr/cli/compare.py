@@ -13,6 +13,7 @@ from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Node, artifact, planned
 from wbltr.recipe import FeaturesConfig, Recipe, Row
 from wbltr.report.tables import rows_of
+from wbltr.report.words import count
 
 KNOWN: tuple[Row, ...] = get_args(Row)
 NAIVE: tuple[Row, ...] = ("naive", "naive-tau")
@@ -49,12 +50,28 @@ def run(session: Session, heads: str, naive: str | None, against: str | None) ->
     if session.request.dry_run:
         session.plan({(seed if session.seeds else None): [*of_seed.values()] for seed, of_seed in nodes.items()})
         return
+    _say_what_takes_long(session, nodes)
     made: dict[Row, Runs] = {row: {} for row in rows}
     with session.working([node for of_seed in nodes.values() for node in of_seed.values()]):
         for seed, of_seed in nodes.items():
             for row, node in of_seed.items():
                 made[row][seed] = makers[seed].load(node)
     tell(session, made, base)
+
+
+def _say_what_takes_long(session: Session, nodes: Mapping[int, Mapping[Row, Node]]) -> None:
+    """Heads take seconds; rows that train more of the network take minutes or hours."""
+    long = {
+        row: None
+        for of_seed in nodes.values()
+        for row, node in of_seed.items()
+        for step, found in planned(session.store, node)
+        if step.stage.name == "finetune" and found is None
+    }
+    if long:
+        epochs = count(session.recipe.classifier.epochs, "epoch")
+        seeds = f", for {len(nodes)} seeds" if len(nodes) > 1 else ""
+        session.console.notice(f"through the network, {epochs} each{seeds}: {', '.join(long)}; leave them out: --heads A,B,C")
 
 
 def _chosen(recipe: Recipe, heads: str) -> tuple[tuple[Row, ...], bool]:
