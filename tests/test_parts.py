@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wbltr.config import Config
 from wbltr.errors import Stopped
 from wbltr.pipeline import Made, Runtime, Stage, make
-from wbltr.recipe import Config
 from wbltr.store import Store
 
 RAN: list[int] = []

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import toy_stages as toy
 
+from wbltr.config import Config, added_later
 from wbltr.errors import Stopped
 from wbltr.pipeline import Artifact, Node, Runtime, Stage, header, load_made, make, make_many, materialize, planned
-from wbltr.recipe import Config, added_later
 from wbltr.store import Store, key_of
 
 TESTS = Path(__file__).resolve().parent

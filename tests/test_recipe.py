@@ -5,18 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from wbltr.config import Config
 from wbltr.errors import WbltrError
-from wbltr.recipe import (
-    ClassifierConfig,
-    Config,
-    DatasetConfig,
-    EvalConfig,
-    FeaturesConfig,
-    MaxNormConfig,
-    Recipe,
-    Row,
-)
-from wbltr.rows import TRAINED, HeadSettings
+from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, MaxNormConfig, Recipe
+from wbltr.rows import TRAINED, HeadSettings, Row
 
 FULL = ClassifierConfig(weight_decay=0.1, max_norm=MaxNormConfig())
 FIRST = FeaturesConfig(weight_decay=5e-3)

@@ -9,11 +9,12 @@ import pytest
 
 from wbltr.cli.console import Console, age, harmless, number, with_deviation
 from wbltr.cli.progress import Progress
-from wbltr.recipe import Claim, FeaturesConfig, PosthocConfig, Row
+from wbltr.recipe import Claim, FeaturesConfig, PosthocConfig
 from wbltr.recipe_file import load_recipe
 from wbltr.report.caption import caption
 from wbltr.report.results import Spread, eval_document, over_runs, spread
 from wbltr.report.words import head_words, label, measures, words
+from wbltr.rows import Row
 from wbltr.stages import PosthocStageConfig
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from wbltr.config import Config
 from wbltr.errors import Stopped
 from wbltr.pipeline import Node, Runtime, Stage
-from wbltr.recipe import Config
 
 
 class NumbersConfig(Config):

@@ -10,12 +10,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, ValidationError, model_validator
 
-from wbltr.config import Config as Config
-from wbltr.config import Count, Natural, NonNegative, Number, Portion, Positive, Seed, Share, Teacher
-from wbltr.config import added_later as added_later
+from wbltr.config import (
+    Config,
+    Count,
+    Natural,
+    NonNegative,
+    Number,
+    Portion,
+    Positive,
+    Seed,
+    Share,
+    Teacher,
+    added_later,
+)
 from wbltr.errors import WbltrError
-from wbltr.rows import LOSS_SETTINGS, HeadSettings, Loss, section_of
-from wbltr.rows import Row as Row
+from wbltr.rows import LOSS_SETTINGS, HeadSettings, Loss, Row, section_of
 
 Part = Literal["train", "val", "test"]
 Sampling = Literal["instance", "class-balanced", "square-root"]

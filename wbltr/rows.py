@@ -24,6 +24,23 @@ OtherRow = Literal[
 ]  # fmt: skip
 Row = Literal[Table4Row, OtherRow]
 
+Loss = Literal[
+    "ce", "cb", "cb-bce", "reweighted", "focal", "focal-cb", "ldam", "logit-adjusted", "balanced-softmax", "label-smooth",
+    "distill",
+]  # fmt: skip
+LOSS_SETTINGS: dict[str, tuple[Loss, ...]] = {  # and which losses read them; β is older than the others and may stand idle
+    "rho": ("reweighted",),
+    "gamma": ("focal", "focal-cb"),
+    "tau": ("logit-adjusted",),
+    "smoothing": ("label-smooth",),
+    "margin": ("ldam",),
+    "reweight_from": ("cb", "cb-bce", "reweighted", "focal-cb", "ldam"),
+    "teacher": ("distill",),
+    "temperature": ("distill",),
+    "alpha": ("distill",),
+}
+LOSS_FIELDS = ("beta", "head", "scale", *LOSS_SETTINGS)
+
 # What sets a row of the others apart from a linear head that is trained with cross entropy from the first stage's.
 TRAINED: dict[Row, dict[str, Any]] = {
     "ncm": {"head": "means"},
@@ -72,24 +89,6 @@ class HeadSettings(Config):
         else:
             read = {"tau"} if row in ("logit-adjust", "logit-adjust-mult") else set()
         return [name for name in type(self).model_fields if getattr(self, name) is not None and name not in read]
-
-
-Loss = Literal[
-    "ce", "cb", "cb-bce", "reweighted", "focal", "focal-cb", "ldam", "logit-adjusted", "balanced-softmax", "label-smooth",
-    "distill",
-]  # fmt: skip
-LOSS_SETTINGS: dict[str, tuple[Loss, ...]] = {  # and which losses read them; β is older than the others and may stand idle
-    "rho": ("reweighted",),
-    "gamma": ("focal", "focal-cb"),
-    "tau": ("logit-adjusted",),
-    "smoothing": ("label-smooth",),
-    "margin": ("ldam",),
-    "reweight_from": ("cb", "cb-bce", "reweighted", "focal-cb", "ldam"),
-    "teacher": ("distill",),
-    "temperature": ("distill",),
-    "alpha": ("distill",),
-}
-LOSS_FIELDS = ("beta", "head", "scale", *LOSS_SETTINGS)
 
 
 def section_of(row: Row, section: Mapping[str, Any], first_weight_decay: float, own: HeadSettings) -> dict[str, Any]:

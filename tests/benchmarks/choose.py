@@ -20,9 +20,8 @@ from wbltr.errors import WbltrError
 from wbltr.functional.logits import head_logits
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.pipeline import Runtime, artifact, materialize
-from wbltr.recipe import Row
 from wbltr.recipe_file import recipe_from_record
-from wbltr.rows import HeadSettings, OtherRow
+from wbltr.rows import HeadSettings, OtherRow, Row
 from wbltr.stages import Chain, classifier, lineage
 from wbltr.store import Store
 

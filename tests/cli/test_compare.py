@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from conftest import SHORT, Answer, Wbltr
 
-from wbltr.recipe import Row
 from wbltr.report.tables import rows_of
+from wbltr.rows import Row
 
 LAST = ["--heads", "first stage,tau,cb,cb-max,cb-wd-max,cb-wd-max-last2"]
 

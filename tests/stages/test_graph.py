@@ -9,14 +9,13 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from wbltr.config import Teacher
+from wbltr.config import Config, Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
 from wbltr.recipe import (
     Adjustment,
     ClassifierConfig,
-    Config,
     DatasetConfig,
     EvalConfig,
     FeaturesConfig,
@@ -24,10 +23,9 @@ from wbltr.recipe import (
     Part,
     PosthocConfig,
     Recipe,
-    Row,
 )
 from wbltr.recipe_file import load_recipe, recipe_names
-from wbltr.rows import HeadSettings
+from wbltr.rows import HeadSettings, Row
 from wbltr.stages import (
     CLASSIFIER,
     DATASET,

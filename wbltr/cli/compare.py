@@ -11,9 +11,10 @@ from wbltr.cli.session import Session
 from wbltr.cli.side_by_side import Runs, tell
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Node, artifact, planned
-from wbltr.recipe import FeaturesConfig, Recipe, Row
+from wbltr.recipe import FeaturesConfig, Recipe
 from wbltr.report.tables import rows_of
 from wbltr.report.words import count
+from wbltr.rows import Row
 
 KNOWN: tuple[Row, ...] = get_args(Row)
 NAIVE: tuple[Row, ...] = ("naive", "naive-tau")

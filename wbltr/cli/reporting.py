@@ -14,12 +14,13 @@ from wbltr.cli.seeds import seed_list, with_seed
 from wbltr.cli.writing import expanded, suffix_of, write_file
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Runtime, artifacts, planned
-from wbltr.recipe import Recipe, Row
+from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.report import formats, tables
 from wbltr.report.results import Spread, accuracies, spread
 from wbltr.report.tables import Table
 from wbltr.report.words import count
+from wbltr.rows import Row
 from wbltr.stages import Chain, Lineage, settle_precision, settle_teachers
 from wbltr.store import Store
 

@@ -14,10 +14,10 @@ from wbltr.cli.session import Session
 from wbltr.cores import these_cores
 from wbltr.errors import Stopped, WbltrError
 from wbltr.pipeline import Artifact, Made, Node, artifact, make_many, planned
-from wbltr.recipe import Row
 from wbltr.report.caption import caption
 from wbltr.report.results import SPLITS, eval_document, over_runs
 from wbltr.report.words import label
+from wbltr.rows import Row
 
 COLUMNS = ("", "all", *SPLITS)
 

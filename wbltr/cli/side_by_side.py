@@ -9,13 +9,13 @@ from wbltr.cli.console import number, with_deviation
 from wbltr.cli.rows import COLUMNS, tell_what_never_moved, what_never_moved
 from wbltr.cli.session import Session
 from wbltr.pipeline import Made
-from wbltr.recipe import Row
 from wbltr.report import uncertainty
 from wbltr.report.caption import caption
 from wbltr.report.paper import figures
 from wbltr.report.results import Spread, accuracies, difference, spread
 from wbltr.report.uncertainty import REPLICATES, Paired
 from wbltr.report.words import label
+from wbltr.rows import Row
 
 Runs = dict[int, tuple[Made, Mapping[str, Any]]]  # seed → eval artifact with its tensors
 

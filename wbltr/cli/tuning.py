@@ -15,8 +15,9 @@ from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Made, artifact
-from wbltr.recipe import Recipe, Row, available_precision
+from wbltr.recipe import Recipe, available_precision
 from wbltr.report.results import accuracies, per_cent
+from wbltr.rows import Row
 from wbltr.stages import CARRY_A_HEAD
 from wbltr.store import Store
 

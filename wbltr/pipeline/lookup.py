@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wbltr.config import Config
 from wbltr.errors import WbltrError
 from wbltr.pipeline.terms import Artifact, Node, Stage
-from wbltr.recipe import Config
 from wbltr.store import Store, key_of
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from wbltr.config import Config
 from wbltr.errors import WbltrError
 from wbltr.pipeline.lookup import answers, header, look_up
 from wbltr.pipeline.terms import Arrays, Artifact, Made, Metrics, Node, Runtime, Stage
-from wbltr.recipe import Config, Recipe
+from wbltr.recipe import Recipe
 from wbltr.store import Corrupt, Store, Vanished, key_of
 
 LIBRARIES = ("numpy", "safetensors", "scikit-learn", "torch", "torchvision")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wbltr.recipe import Config
+from wbltr.config import Config
 
 Arrays = Mapping[str, Any]  # name -> numpy array, or anything numpy can read (a CPU tensor)
 Metrics = Mapping[str, Any]  # JSON values

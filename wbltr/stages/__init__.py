@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from wbltr.config import Teacher
+from wbltr.config import Config, Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, artifact
-from wbltr.recipe import ClassifierConfig, Config, FeaturesConfig, Part, PosthocConfig, Recipe, Row
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, Part, PosthocConfig, Recipe
+from wbltr.rows import Row
 from wbltr.stages._settle import (
     settle_precision,
     settle_shards,

@@ -7,18 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from wbltr.config import Config, added_later
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Stage
-from wbltr.recipe import (
-    Adjustment,
-    ClassifierConfig,
-    Config,
-    EvalConfig,
-    FeaturesConfig,
-    Part,
-    PosthocConfig,
-    added_later,
-)
+from wbltr.recipe import Adjustment, ClassifierConfig, EvalConfig, FeaturesConfig, Part, PosthocConfig
 
 
 class EmbeddingsStageConfig(Config):
