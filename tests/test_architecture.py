@@ -31,7 +31,19 @@ MAY: dict[str, set[str]] = {
         "yaml",
     },
     "report": {"functional", "errors", "matplotlib", "yaml", "numpy", "torch"},  # torch for what functional takes
-    "studies": {"torch", "recipe", "pipeline", "stages", "heads", "models", "data", "functional", "errors", "optuna"},
+    "studies": {
+        "pydantic",
+        "recipe",
+        "pipeline",
+        "stages",
+        "heads",
+        "models",
+        "data",
+        "functional",
+        "errors",
+        "optuna",
+        "torch",
+    },
     "stages": {
         "pydantic",
         "randomness",

@@ -142,6 +142,10 @@ def test_a_setting_that_cannot_change_its_row_is_named(row: Row, values: dict[st
         (FeaturesConfig, {"head": "gated"}, "a first stage trains a linear or a cosine one"),
         (ClassifierConfig, {"head": "cosine", "constraint": "unit-norm"}, "takes no constraint"),
         (ClassifierConfig, {"head": "scaled", "layers": 2}, "needs mode: cached and layers: 1"),
+        (ClassifierConfig, {"head": "means", "lr": 0.3, "loss": "focal"}, "is not trained: leave out loss, lr"),
+        (ClassifierConfig, {"head": "gated", "init": "fresh"}, "begins from the first stage's head"),
+        (ClassifierConfig, {"reweight_from": 0}, "0 changes nothing"),
+        (FeaturesConfig, {"loss": "distill"}, "give the id or name of a finished first stage"),
     ],
 )
 def test_a_loss_and_a_form_of_head_refuse_what_they_do_not_read(

@@ -96,7 +96,9 @@ class LossConfig(Config):
     tau: NonNegative = added_later(1.0)  # of `logit-adjusted`
     smoothing: Share = added_later(0.98)  # of `label-smooth`
     margin: Positive = added_later(0.5)  # of `ldam`, for the rarest class
-    reweight_from: Natural | None = added_later(None)  # epoch, from 0, from which class weights count; null: throughout
+    reweight_from: Natural | None = added_later(
+        None
+    )  # first epoch, from 0, in which class weights count
     teacher: str | Teacher | None = added_later(None)  # of `distill`: a finished first stage, its id or its name
     temperature: Positive = added_later(4.0)  # of `distill`: T
     alpha: Portion = added_later(0.9)  # of `distill`: the teacher's share
@@ -110,6 +112,8 @@ class LossConfig(Config):
                 raise ValueError(f"{name} changes nothing of loss: {self.loss}; it belongs to {', '.join(losses)}")
         if self.scale != type(self).model_fields["scale"].default and self.head not in ("cosine", "simplex"):
             raise ValueError(f"scale changes nothing of a {self.head} head; it belongs to cosine and simplex")
+        if self.reweight_from == 0 and self.loss != "ldam":
+            raise ValueError("reweight_from: 0 changes nothing: leave it out, and weights count throughout")
         if self.loss == "distill" and self.teacher is None:
             raise ValueError("loss: distill learns from a teacher: give the id or name of a finished first stage")
         if self.loss == "ldam" and self.head != "cosine":
@@ -240,6 +244,20 @@ class ClassifierConfig(LossConfig):
     def _one_constraint_at_a_time(self) -> Self:
         if self.constraint == "unit-norm" and self.max_norm is not None:
             raise ValueError("unit-norm and max_norm both set the rows' norms; choose one")
+        return self
+
+    @model_validator(mode="after")
+    def _class_means_are_not_trained(self) -> Self:
+        fields = type(self).model_fields
+        told = [name for name in fields if name != "head" and getattr(self, name) != fields[name].default]
+        if self.head == "means" and told:
+            raise ValueError(f"head: means is not trained: leave out {', '.join(told)}")
+        return self
+
+    @model_validator(mode="after")
+    def _some_forms_begin_from_the_first_stages_head(self) -> Self:
+        if self.head in ("simplex", "scaled", "gated") and self.init == "fresh":
+            raise ValueError(f"head: {self.head} begins from the first stage's head: init: features")
         return self
 
     @model_validator(mode="after")

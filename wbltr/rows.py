@@ -45,10 +45,10 @@ LOSS_FIELDS = ("beta", "head", "scale", *LOSS_SETTINGS)
 TRAINED: dict[Row, dict[str, Any]] = {
     "ncm": {"head": "means"},
     "crt": {"init": "fresh", "sampling": "class-balanced"},  # Kang et al., ICLR 2020, section 4.1
-    "lws": {"head": "scaled", "sampling": "class-balanced"},  # the same
+    "lws": {"head": "scaled", "sampling": "class-balanced", "init": "features"},  # the same
     "cosine": {"head": "cosine", "loss": "cb"},
-    "etf": {"head": "simplex", "loss": "cb"},
-    "disalign": {"head": "gated", "loss": "reweighted"},
+    "etf": {"head": "simplex", "loss": "cb", "init": "features"},
+    "disalign": {"head": "gated", "loss": "reweighted", "init": "features"},
     "label-smooth": {"loss": "label-smooth"},
     "focal": {"loss": "focal"},
     "focal-cb": {"loss": "focal-cb"},
@@ -63,7 +63,7 @@ DEFERRED = 0.8  # of the epochs without class weights: 160 of 200, as Cao et al.
 class HeadSettings(Config):
     """What one row has of its own, chosen on validation; null: the classifier section's, or the loss's default."""
 
-    weight_decay: NonNegative | None = None
+    weight_decay: NonNegative | None = None  # null: of the paper's rows the section's, of the others 0
     radius: NonNegative | None = None  # of MaxNorm
     lr: Positive | None = None
     tau: NonNegative | None = None  # of the logit adjustments, and of the loss of that name
@@ -149,6 +149,7 @@ def _other(row: Row, section: Mapping[str, Any], lr: float, own: HeadSettings) -
     values = {
         **_plain(section),
         "loss": "ce",
+        "beta": section["beta"],
         "weight_decay": own.weight_decay or 0.0,
         "max_norm": None,
         "constraint": "none",

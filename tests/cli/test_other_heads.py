@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from conftest import Wbltr
+from conftest import SHORT, Wbltr
 
 from wbltr.rows import OtherRow
 
@@ -87,3 +87,57 @@ def test_what_is_missing_or_changes_nothing_is_one_clear_line(copied: Wbltr, set
     assert found.code in (2, 3), found.err
     assert words in " ".join(found.err.split())
     assert "Traceback" not in found.err
+
+
+def test_tables_name_a_distilled_head_too(copied: Wbltr) -> None:
+    said = copied(
+        "compare", "--recipe", "digits-ir50", *SHORT, "--heads", "cb,distill", "--set",
+        "heads.distill.teacher=latest/features",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert "+ distillation" in said.out
+
+
+def test_rows_that_a_cosine_first_stage_cannot_have_are_refused_before_it_is_trained(copied: Wbltr) -> None:
+    cosine = ("--recipe", "digits-ir50", *SHORT, "--set", "features={head: cosine, loss: ldam}")
+    refused = copied("run", *cosine)
+    assert refused.code == 2
+    assert "posthoc l2 would change nothing on a cosine head" in refused.err
+    assert "features" not in refused.err.split("error")[0]
+    scaled = copied("run", *cosine, "--set", "rows=[lws]")
+    assert scaled.code == 2
+    assert "changes a linear head, the first stage's is cosine" in " ".join(scaled.err.split())
+    some = copied("compare", *cosine, "--heads", "all", "-n")
+    assert some.code == 0, some.err
+    assert "left out: naive-tau, tau, l2, logit-adjust-mult, isotonic" in some.err
+    assert "left out: lws, disalign" in some.err
+
+
+def test_a_teacher_of_other_images_or_chosen_on_the_test_set_is_refused(copied: Wbltr) -> None:
+    for settings, words in (
+        (("--set", "dataset.order=shuffled"), "was trained on other images"),
+        (("--set", "features.select=best-test"), "was chosen on the test set"),
+    ):
+        teacher = copied("train-features", "--recipe", "digits-ir50", *SHORT, *settings, "-q").out.strip()
+        refused = copied("run", "--recipe", "digits-ir50", *SHORT, "--set", f"features={{loss: distill, teacher: {teacher}}}")
+        assert refused.code == 2
+        assert words in " ".join(refused.err.split())
+
+
+def test_distilled_features_are_found_again_whatever_the_precision_says(copied: Wbltr) -> None:
+    taught = ("--recipe", "digits-ir50", *SHORT, "--set", "features={loss: distill, teacher: teacher}")
+    copied("train-features", "--recipe", "digits-ir50", *SHORT, "--name", "teacher")
+    made = copied("train-features", *taught, "--set", "features.precision=fp32", "--json").document
+    again = copied("train-features", *taught, "--set", "features.precision=auto", "--json").document
+    assert (again["cached"], again["artifact"]) == (True, made["artifact"])
+
+
+@pytest.mark.parametrize(("row", "code"), [("cb-wd-max", 2), ("ce", 0)])
+def test_a_prior_is_not_corrected_twice(copied: Wbltr, row: str, code: int) -> None:
+    head = copied("run", "--recipe", "digits-ir50", *SHORT, "--set", f"rows=[{row}]", "--json").document["inputs"]["head"]
+    said = copied("posthoc", "prior", "--from", head)
+    assert said.code == code, said.err
+    assert ("was balanced already (CB)" in said.err) == bool(code)
+    adjusted = copied("posthoc", "logit-adjust", "--tau", "1.0", "--from", head)
+    assert adjusted.code == 0
+    assert ("would count twice" in adjusted.err) == bool(code)

@@ -84,6 +84,8 @@ def test_lengths_and_losses_can_be_tried_side_by_side(copied: Wbltr) -> None:
         (["--range", "radios=0..1"], 2, "Did you mean 'radius'"),
         (["--set", "dataset.val=none"], 2, "no validation part"),
         (["--set", "classifier.layers=2"], 2, "cached embeddings"),
+        (["--set", "classifier={head: cosine, max_norm: null}"], 2, "cached embeddings"),
+        (["--set", "classifier={loss: distill, teacher: latest/features}"], 2, "cached embeddings"),
         (["--storage", "postgresql://nobody@127.0.0.1:1/none"], 3, "cannot be used"),
         (["--trials", "0"], 2, "--trials"),
     ],

@@ -15,9 +15,10 @@ from wbltr.functional.losses import (
     cross_entropy,
     inverse_frequency_weights,
 )
-from wbltr.functional.margin_losses import balanced_softmax, ldam, ldam_margins, logit_adjusted
+from wbltr.functional.margin_losses import ldam, ldam_margins, logit_adjusted
 from wbltr.functional.priors import log_prior
 from wbltr.functional.soft_targets import distillation, smoothed_cross_entropy
+from wbltr.recipe import LossConfig
 
 COUNTS = torch.tensor([500, 100, 50, 20, 5])
 SETTINGS = LossSettings(
@@ -34,9 +35,12 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.randn(3, 17, 5, generator=source), torch.randint(0, 5, (17,), generator=source)
 
 
-def test_recipes_name_the_losses_that_there_are() -> None:
+def test_recipes_name_the_losses_that_there_are_with_their_defaults() -> None:
     assert get_args(rows.Loss) == get_args(Loss)
+    settings = LossSettings()
     assert {*rows.LOSS_FIELDS} - {"head", "teacher"} == {*LossSettings.__dataclass_fields__}
+    for name in LossSettings.__dataclass_fields__:
+        assert LossConfig.model_fields[name].default == getattr(settings, name), name
 
 
 @every_name
@@ -51,7 +55,7 @@ def test_a_name_stands_for_its_function(name: Loss, batch: tuple[Tensor, Tensor]
         "focal-cb": focal(z, y, 1.5, BALANCED),
         "ldam": ldam(z / 8, y, ldam_margins(COUNTS, 0.4), 8.0),  # it is given s · cos
         "logit-adjusted": logit_adjusted(z, y, log_prior(COUNTS), 0.7),
-        "balanced-softmax": balanced_softmax(z, y, COUNTS),
+        "balanced-softmax": logit_adjusted(z, y, log_prior(COUNTS)),
         "label-smooth": smoothed_cross_entropy(z, y, 0.3),
         "distill": distillation(z, y, z[0].flip(0), temperature=2.0, alpha=0.6),
     }

@@ -7,7 +7,6 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from wbltr.functional.geometry import (
-    class_cosines,
     fisher_discriminant_ratio,
     mean_pairwise_cosine,
 )
@@ -67,14 +66,6 @@ def test_no_spread_within_classes_is_nan_and_labels_may_have_gaps() -> None:
     torch.testing.assert_close(
         fisher_discriminant_ratio(EMBEDDINGS, 7 * LABELS + 3), fisher_discriminant_ratio(EMBEDDINGS, LABELS)
     )
-
-
-def test_class_cosines_equal_the_slow_loop_over_pairs_of_images() -> None:
-    found = class_cosines(EMBEDDINGS, LABELS, 6)
-    for k, other in itertools.product(range(5), range(5)):
-        pairs = torch.cosine_similarity(EMBEDDINGS[LABELS.eq(k)][:, None], EMBEDDINGS[LABELS.eq(other)][None], dim=-1)
-        assert float(found[k, other]) == pytest.approx(float(pairs.double().mean()), abs=1e-6)
-    assert found[5].isnan().all()
 
 
 def test_the_mean_cosine_equals_the_slow_loop_and_leaves_out_zero_and_missing_rows() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wbltr.functional.losses import class_balanced_weights
-from wbltr.functional.margin_losses import balanced_softmax, deferred_weights, ldam, ldam_margins, logit_adjusted
+from wbltr.functional.margin_losses import deferred_weights, ldam, ldam_margins, logit_adjusted
 from wbltr.functional.priors import log_prior
 
 SOURCE = torch.Generator().manual_seed(0)
@@ -68,24 +68,19 @@ def test_logit_adjustment_equals_the_slow_loop(tau: float) -> None:
     assert float(found) == pytest.approx(total / 23, rel=1e-9)
 
 
-def test_balanced_softmax_is_logit_adjustment_at_tau_one() -> None:
-    found = balanced_softmax(LOGITS, LABELS, COUNTS, WEIGHTS)
-    torch.testing.assert_close(found, logit_adjusted(LOGITS, LABELS, log_prior(COUNTS), 1.0, WEIGHTS), rtol=1e-12, atol=0)
-    assert not torch.isclose(found, logit_adjusted(LOGITS, LABELS, log_prior(COUNTS), 0.9, WEIGHTS)).any()
-
-
-def test_balanced_softmax_equals_the_slow_loop() -> None:
+def test_at_tau_one_it_is_balanced_softmax() -> None:
+    """Ren et al., NeurIPS 2020, section 3.1: each class counts as often as it has images."""
     total = 0.0
     for z, y in zip(LOGITS[0], LABELS.tolist(), strict=True):
         terms = [int(COUNTS[k]) * math.exp(float(z[k])) for k in range(4)]
         total -= math.log(terms[y] / sum(terms))
-    assert float(balanced_softmax(LOGITS, LABELS, COUNTS)[0]) == pytest.approx(total / 23, rel=1e-9)
+    assert float(logit_adjusted(LOGITS, LABELS, log_prior(COUNTS))[0]) == pytest.approx(total / 23, rel=1e-9)
 
 
 def test_a_class_without_images_counts_as_one_image() -> None:
     none, one = torch.tensor([9, 4, 2, 0]), torch.tensor([9, 4, 2, 1])
     assert torch.equal(ldam_margins(none), ldam_margins(one))
-    assert torch.equal(balanced_softmax(LOGITS, LABELS, none), balanced_softmax(LOGITS, LABELS, one))
+    assert torch.equal(log_prior(none), log_prior(one))
 
 
 def test_a_head_that_knows_nothing_learns_to_predict_nothing_where_the_prior_is_added() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import helmert
 from sklearn.neighbors import NearestCentroid
 
-from wbltr.functional.prototypes import class_means, cosine_head, cosine_logits, nearest_class_mean, simplex_etf
+from wbltr.functional.prototypes import class_means, cosine_logits, nearest_class_mean, simplex_etf
 
 SOURCE = torch.Generator().manual_seed(0)
 LABELS = torch.randint(0, 6, (200,), generator=SOURCE)
@@ -31,7 +31,7 @@ def test_the_euclidean_head_predicts_as_scikit_learns_nearest_centroid() -> None
     assert (NEW @ weight.T + bias).argmax(1).tolist() == expected.tolist()
 
 
-def test_the_cosine_head_predicts_the_mean_of_largest_cosine_and_the_nearest_normalised_mean() -> None:
+def test_the_means_predict_the_one_of_largest_cosine_and_the_nearest_normalised_mean() -> None:
     weight, bias = nearest_class_mean(EMBEDDINGS, LABELS, 6)
     means = torch.stack([EMBEDDINGS[LABELS.eq(k)].mean(0) for k in range(6)])
     found = (NEW @ weight.T + bias).argmax(1)
@@ -63,13 +63,6 @@ def test_the_size_of_rows_and_embeddings_does_not_matter_to_a_cosine_classifier(
     sizes = torch.logspace(-10, 10, 6).unsqueeze(1)
     torch.testing.assert_close(cosine_logits(1e5 * NEW, sizes * weight), cosine_logits(NEW, weight))
     assert cosine_logits(torch.zeros(1, 8), weight).eq(0).all()
-
-
-def test_the_linear_head_of_a_cosine_classifier_predicts_the_same() -> None:
-    weight, bias = cosine_head(torch.randn(6, 8, generator=torch.Generator().manual_seed(1)), 16.0)
-    unit = torch.nn.functional.normalize(NEW)
-    torch.testing.assert_close(unit @ weight.T + bias, cosine_logits(NEW, weight, 16.0))
-    assert (NEW @ weight.T + bias).argmax(1).equal(cosine_logits(NEW, weight).argmax(1))
 
 
 @settings(deadline=None)

@@ -9,6 +9,7 @@ from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.report.provenance import Origin, departures, document, network_name, other_settings
 
+SCHEDULER = "scheduler released"
 LAST, FLIP, CACHED = "last epoch instead of the best on test", "no flip averaging", "cached second stage"
 BACKBONE: dict[str, dict[str, Any]] = {
     "features": {"parameters": 472_756},
@@ -28,7 +29,13 @@ def origin(*stages: str, **more: Any) -> Origin:
         ("cifar100-ir100-resnet32", ["ResNet-32 instead of ResNet-34", LAST, FLIP, CACHED]),
         (
             "cifar100-ir100-released",
-            ["320 epochs instead of 200", "CB (BCE) instead of CB", "MaxNorm once an epoch instead of at each step"],
+            [
+                "320 epochs instead of 200",
+                f"{SCHEDULER} in the first stage instead of paper",
+                f"{SCHEDULER} in the second stage instead of paper",
+                "CB (BCE) instead of CB",
+                "MaxNorm once an epoch instead of at each step",
+            ],
         ),
         ("imagenet-lt", []),
         ("inaturalist18", [LAST]),
@@ -67,7 +74,7 @@ def test_another_cut_of_the_papers_images_is_not_its_set(cut: str) -> None:
 
 def test_a_head_of_the_first_stage_is_not_held_against_the_second() -> None:
     recipe = load_recipe("cifar100-ir100-released")
-    assert departures(recipe, origin()) == ["320 epochs instead of 200"]
+    assert departures(recipe, origin()) == ["320 epochs instead of 200", f"{SCHEDULER} in the first stage instead of paper"]
     assert departures(load_recipe("cifar100-ir100"), origin("posthoc")) == [LAST, FLIP]
     assert "best epoch on the test set (features)" in other_settings(recipe, origin())
 
@@ -106,3 +113,27 @@ def test_the_document_of_a_second_stage_has_its_section() -> None:
 
 def test_networks_are_written_as_in_papers() -> None:
     assert [network_name(name) for name in ("resnet152", "resnext50", "small")] == ["ResNet-152", "ResNeXt-50", "small network"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("features.lr=0.5", "lr 0.5 in the first stage instead of 0.01"),
+        ("features.augment=none", "augment none in the first stage instead of crop-flip"),
+        ("features.sampling=class-balanced", "sampling class-balanced in the first stage instead of instance"),
+        ("features.constraint=unit-norm", "constraint unit-norm in the first stage instead of none"),
+        ("features.micro_batch=32", "micro batch 32 in the first stage"),
+        ("classifier.epochs=300", "epochs 300 in the second stage instead of 10"),
+        ("classifier.momentum=0.0", "momentum 0 in the second stage instead of 0.9"),
+        ("features={loss: distill, teacher: mine}", "teacher mine in the first stage"),
+    ],
+)
+def test_any_setting_that_the_paper_has_by_default_is_a_departure_where_it_is_another(setting: str, words: str) -> None:
+    assert words in (departures(load_recipe("cifar100-ir100-resnet32", [setting])) or [])
+    assert departures(load_recipe("digits-ir50", [setting])) is None
+
+
+def test_a_table_of_several_rows_is_told_with_what_is_behind_any_of_them() -> None:
+    several = [origin("classifier"), origin("posthoc")]
+    assert Origin.of_all(several).second_stage
+    assert departures(load_recipe("cifar100-ir100"), Origin.of_all(several)) == [LAST, FLIP, CACHED]

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from wbltr.errors import WbltrError
-from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig, Recipe
+from wbltr.rows import Row
 from wbltr.studies.space import DEFAULT, Choice, Interval, Space, Target, at_the_edge, check, classifier_of, parse
+from wbltr.studies.tune import study_name
 
 
 def test_what_is_not_named_keeps_its_default() -> None:
@@ -60,6 +62,7 @@ def test_a_radius_is_laid_on_the_sections_own_ball() -> None:
         (ClassifierConfig(), "weight_decay=-1,1"),
         (ClassifierConfig(max_norm=MaxNormConfig(relative=False)), "radius=0..1"),
         (FeaturesConfig(), "lr=0,0.1"),
+        (ClassifierConfig(), "loss=cb,ldam"),
     ],
 )
 def test_a_value_that_the_section_refuses_is_refused_before_the_first_trial(
@@ -70,6 +73,7 @@ def test_a_value_that_the_section_refuses_is_refused_before_the_first_trial(
         check(section, parse(target, [text]))
     assert caught.value.exit_code == 2
     assert "\n" not in caught.value.message
+    assert "pydantic" not in caught.value.message
     check(section, {})
 
 
@@ -81,3 +85,19 @@ def test_a_value_close_to_an_end_of_its_range_is_told() -> None:
     }
     assert at_the_edge(space, {"weight_decay": 0.08, "radius": 0.8, "lr": 0.1}) == ["weight_decay"]
     assert at_the_edge(space, {"weight_decay": 1e-3, "radius": 0.01, "lr": 0.1}) == ["radius"]
+
+
+def name(row: Row, **settings: object) -> str:
+    recipe = Recipe.model_validate({"dataset": {"source": "digits"}, **settings})
+    return study_name("features", recipe, "a", parse("features", []), row)
+
+
+def test_a_study_of_first_stages_asks_for_one_row_as_it_is_trained_and_for_nothing_else() -> None:
+    plain = name("cb")
+    assert plain != name("cb", classifier={"lr": 0.5})
+    assert plain != name("ce")
+    assert plain == name("cb", classifier={"weight_decay": 0.5}), "the row has no weight decay"
+    assert plain == name("cb", posthoc={"tau": 1.0})
+    assert name("tau") != name("tau", posthoc={"tau": 1.0})
+    assert name("tau") == name("tau", classifier={"lr": 0.5})
+    assert name("first stage") == name("first stage", classifier={"lr": 0.5}, posthoc={"tau": 1.0}, embeddings={"views": 2})

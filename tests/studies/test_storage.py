@@ -127,7 +127,8 @@ def test_a_file_that_is_no_journal_is_one_clear_line_and_left_as_it_is(tmp_path:
     assert notes.read_text() == "not a journal\n"
 
 
-def test_looking_begins_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["", "sqlite:///"])
+def test_looking_begins_no_file(tmp_path: Path, kind: str) -> None:
     with pytest.raises(WbltrError, match="no such file"):
-        Storage(str(tmp_path / "s.journal"), create=False)
+        Storage(f"{kind}{tmp_path / 's'}", create=False)
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from wbltr.cli import rows
 from wbltr.cli.console import number
@@ -13,12 +13,12 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
-from wbltr.pipeline import Node
-from wbltr.recipe import Part
+from wbltr.pipeline import Artifact, Node
+from wbltr.recipe import Part, Recipe
 from wbltr.recipe_file import parse_yaml
 from wbltr.report.caption import caption
 from wbltr.report.results import SPLITS, eval_document
-from wbltr.report.words import measures
+from wbltr.report.words import balanced_by, measures
 from wbltr.stages import CARRY_A_HEAD
 
 AFTER_FEATURES = ("name", "embeddings", "classifier", "posthoc", "eval", "rows")
@@ -107,7 +107,30 @@ def posthoc(request: Request, method: str, **settings: str) -> None:
         raise WbltrError(f"--set posthoc.of: --from names a {start.stage} head already", "leave one of them out", "usage")
     if start is not None and start.stage == "features" and session.recipe.posthoc.of == "classifier":
         start = None
+    _refuse_a_prior_twice(session, method, start)
     session.deliver(session.chain.posthoc(session.recipe.posthoc, start), "wbltr eval --splits many,medium,few")
+
+
+def _refuse_a_prior_twice(session: Session, method: str, start: Artifact | None) -> None:
+    """`prior` and a given τ of the logit adjustments take the head to be trained on the classes as they come.
+
+    Raises:
+        WbltrError: code "usage" where `prior` would correct once more what training has corrected.
+    """
+    by_counts = method == "prior" or (method.startswith("logit-adjust") and session.recipe.posthoc.tau != "val")
+    if not by_counts:
+        return
+    if (already := balanced_by(start.config if start is not None else _head_section(session.recipe))) is None:
+        return
+    told = f"posthoc {method}: this head was balanced already ({already}); the classes' sizes would count twice"
+    if method == "prior":
+        raise WbltrError(told, "start from a head of loss: ce, for example --from latest/features", "usage")
+    session.console.notice(f"{told}; τ by validation: wbltr posthoc {method} --tau val")
+
+
+def _head_section(recipe: Recipe) -> dict[str, Any]:
+    section = recipe.features if recipe.posthoc.of == "features" else recipe.classifier
+    return section.model_dump(mode="json")
 
 
 def posthoc_prior(request: Request, prior: str) -> None:

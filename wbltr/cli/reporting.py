@@ -185,7 +185,8 @@ def _look_up(store: Store, recipe: Recipe, row: str) -> Artifact | None:
 
 def _look_up_of(store: Store, recipe: Recipe, row: str, source: str) -> Artifact | None:
     try:
-        settled, teachers = settle_teachers(store, settle_precision(store, recipe, Runtime(), source))
+        recipe, teachers = settle_teachers(store, recipe)
+        settled = settle_precision(store, recipe, Runtime(), source, teachers)
         node = Chain(settled, Lineage(source=source, teachers=teachers)).measured(cast(Row, row))
     except WbltrError as error:
         if error.code not in ("recipe", "usage"):

@@ -80,10 +80,11 @@ class Session:
             raise WbltrError(f"--list: {verb.name} starts from a dataset that is finished", hint, "usage")
         if "dataset" not in line.known and (recipe.dataset.listed or request.lists):
             line, runtime = self._look(recipe, line, runtime)
-        if "features" not in line.known:
-            recipe = settle_precision(self.store, settle_shards(recipe, self.team.size, runtime), runtime, line.source)
         recipe, teachers = settle_teachers(self.store, recipe)
         line = replace(line, teachers=teachers)
+        if "features" not in line.known:
+            recipe = settle_shards(recipe, self.team.size, runtime)
+            recipe = settle_precision(self.store, recipe, runtime, line.source, teachers)
         whole = verb.name == "run"
         self.maker = Maker(
             self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole, study=verb.study

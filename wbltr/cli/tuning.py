@@ -58,10 +58,11 @@ def classifier(request: Request, asked: Asked, batch: int) -> None:
     space = parse("classifier", asked.ranges)
     session = Session(CLASSIFIER, request)
     _check(session)
-    check(session.recipe.classifier, space)
-    if session.recipe.classifier.through_network:
-        hint = "tune with classifier.layers=1 and mode=cached"
-        raise WbltrError("tune classifier trains heads on cached embeddings, not layers of the network", hint, "recipe")
+    section = session.recipe.classifier
+    if section.through_network or section.head != "linear" or section.loss == "distill":
+        hint = "tune with classifier.layers=1, mode=cached, head=linear and no teacher"
+        raise WbltrError("tune classifier trains linear heads on cached embeddings, many at once", hint, "recipe")
+    check(section, space)
     embeddings = [session.chain.embeddings("train"), session.chain.embeddings("val")]
     if request.dry_run:
         session.plan({None: [session.chain.features, *embeddings]})
@@ -119,6 +120,8 @@ def tau(request: Request) -> None:
         line = [number(curve[t]) for tenth in range(10) if (t := round(whole + tenth / 10, 1)) in curve]
         session.console.notice(f"{whole:>4}" + "".join(f"{cell:>6}" for cell in line))
     session.console.notice(f"best: τ {chosen:g}, {number(curve[chosen])} on validation; named {_ref(session)}")
+    if chosen == max(curve):
+        session.console.notice(f"the best lies at the end of the sweep; further: wbltr posthoc tau --tau {chosen + 0.5:g}")
     session.console.result(made.artifact.object_id)
     _tell_next(session, made)
 
@@ -138,7 +141,7 @@ def features(request: Request, asked: Asked, row: Row) -> None:
     with session.working([session.chain.on("val").measured(row)]):
         dataset = session.maker.make(session.chain.dataset).artifact
         validation = _validation(session, dataset.object_id)
-        name = study_name("features", session.recipe, f"{dataset.object_id} {row}", space)
+        name = study_name("features", session.recipe, dataset.object_id, space, row)
         study, budget = _opened(session, "features", name, space, asked, f"the row '{row}'")
         measured: list[tuple[Made, float | None, Made]] = []
 

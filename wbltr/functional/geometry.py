@@ -46,28 +46,6 @@ def fisher_discriminant_ratio(embeddings: Tensor, labels: Tensor) -> Tensor:
     return ratio
 
 
-def class_cosines(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean cosine of the embeddings of two classes, over all pairs of their images.
-
-    (1 / (n_k n_l)) · Σ_{i: y_i = k} Σ_{j: y_j = l} cos(x_i, x_j) = ⟨mean of x_i / ‖x_i‖, mean of x_j / ‖x_j‖⟩
-
-    Args:
-        embeddings: `(N, D)`; a zero one has cosine 0 with every other.
-        labels: `(N,)` int64.
-        classes: C.
-
-    Returns:
-        `(C, C)` float64, symmetric; on the diagonal an image pairs with itself too. NaN for classes without images.
-
-    Source: Hasegawa & Sato, ICLR 2024, section 4 (the cone effect) and released code.
-
-    >>> class_cosines(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]), torch.tensor([0, 0, 1]), 2).tolist()
-    [[0.5, 0.5], [0.5, 1.0]]
-    """
-    means = class_means(unit_norm(embeddings.double()), labels, classes)
-    return means @ means.T
-
-
 def mean_pairwise_cosine(vectors: Tensor) -> Tensor:
     """Mean cosine of two different rows: of class means (`class_means`) or of a head.
 

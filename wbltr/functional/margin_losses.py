@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from wbltr.functional.losses import cross_entropy
-from wbltr.functional.priors import log_prior
 
 
 def ldam_margins(counts: Tensor, largest: float = 0.5) -> Tensor:
@@ -103,27 +102,3 @@ def logit_adjusted(
     0.2
     """
     return cross_entropy(logits + tau * log_prior.to(logits.dtype), labels, weights)
-
-
-def balanced_softmax(logits: Tensor, labels: Tensor, counts: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross entropy of a softmax in which each class counts as often as it has images.
-
-    (1 / B) · Σ_i w_{y_i} · (−log(n_{y_i} e^{z_{i,y_i}} / Σ_k n_k e^{z_ik}))
-
-    The same as `logit_adjusted` at τ = 1: log n_k and log π_k differ by a constant.
-
-    Args:
-        logits: `(…, B, C)`.
-        labels: `(B,)` int64.
-        counts: `(C,)` training images per class; a class without images counts as one image.
-        weights: `(C,)`, or None for ones.
-
-    Returns:
-        `(…)`, one mean per head.
-
-    Source: Ren et al., NeurIPS 2020, section 3.1.
-
-    >>> float(balanced_softmax(torch.zeros(1, 2), torch.tensor([1]), torch.tensor([4, 1])).neg().exp()).__round__(4)
-    0.2
-    """
-    return logit_adjusted(logits, labels, log_prior(counts), 1.0, weights)

@@ -51,17 +51,6 @@ def macro_f1(confusion: Tensor) -> Tensor:
     return class_f1(confusion).nanmean()
 
 
-def class_precision(confusion: Tensor) -> Tensor:
-    """Share of the images predicted as each class that are of it: `(C, C)` → `(C,)` float64, NaN for a class never predicted.
-
-    Its counterpart, the recall, is `class_accuracy`.
-
-    >>> class_precision(torch.tensor([[3, 0, 1], [1, 0, 0], [0, 0, 1]])).tolist()
-    [0.75, nan, 0.5]
-    """
-    return confusion.diagonal().double() / confusion.sum(0).double()
-
-
 def class_f1(confusion: Tensor) -> Tensor:
     """F1 = 2TP / (2TP + FP + FN) of each class: `(C, C)` → `(C,)` float64, NaN for a class neither present nor predicted.
 

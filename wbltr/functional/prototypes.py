@@ -68,28 +68,6 @@ def nearest_class_mean(
     return weight.to(embeddings.dtype), bias.masked_fill(absent, -math.inf).to(embeddings.dtype)
 
 
-def cosine_head(weight: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The linear head that predicts as a cosine classifier of these rows does.
-
-    w_k ← s · w_k / ‖w_k‖,  b_k ← 0
-
-    On embeddings of unit norm its logits are those of `cosine_logits`; on others the prediction is the same.
-
-    Args:
-        weight: `(C, D)`.
-        scale: s > 0.
-
-    Returns:
-        Weight `(C, D)` and bias `(C,)`; zero rows stay zero.
-
-    Source: Gidaris & Komodakis, CVPR 2018, section 3 (cosine-similarity based classifier).
-
-    >>> cosine_head(torch.tensor([[3.0, 4.0]]), scale=10.0)
-    (tensor([[6., 8.]]), tensor([0.]))
-    """
-    return scale * unit_norm(weight), torch.zeros_like(weight[:, 0])
-
-
 def cosine_logits(embeddings: Tensor, weight: Tensor, scale: float = 1.0) -> Tensor:
     """Logits of a cosine classifier.
 

@@ -12,26 +12,6 @@ from wbltr.functional.losses import cross_entropy
 WIDEST = 1e4  # how far the temperature may lie from the logits' own size, either way
 
 
-def temperature_scale(logits: Tensor, temperature: float) -> Tensor:
-    """Logits over one temperature: confidences change, predictions do not.
-
-    z ← z / T
-
-    Args:
-        logits: of any shape; a head's weight and bias do as well, and make the scaled head.
-        temperature: T > 0; above 1 less sure, below 1 surer.
-
-    Returns:
-        Same shape.
-
-    Source: Guo et al., ICML 2017, eq. 9.
-
-    >>> temperature_scale(torch.tensor([4.0, 2.0]), 2.0).tolist()
-    [2.0, 1.0]
-    """
-    return logits / temperature
-
-
 def temperature_fit(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
     """The temperature of least cross entropy.
 

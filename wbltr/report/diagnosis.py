@@ -20,9 +20,10 @@ Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Any]  # tensor name → array, of one artifact
 
 NEGLIGIBLE = 0.01  # of a weight lost to decay over a whole schedule: less than its row's norm differs between seeds
-WEAK = 0.2  # a correlation over 100 classes that chance gives one time in twenty
+CHANCE = 1.96  # standard errors, 1 / √(C − 1): a correlation over C classes that chance exceeds one time in twenty
 ROUNDING = 1e-4  # norms that differ by less were meant to be equal
-TOO_OFTEN = 3  # classes that are named
+TOO_OFTEN = 3  # classes that are named,
+BY = 1.05  # if they are predicted so many times as often as they come
 STATISTICS = ("running_mean", "running_var")
 
 
@@ -87,10 +88,13 @@ def norms_by_count(norms: Array, counts: Array) -> Finding:
     ratio = largest / smallest if smallest > 0 else math.nan
     alike = ratio < 1 + ROUNDING
     correlation = math.nan if alike else rank_correlation(torch.from_numpy(norms), torch.from_numpy(counts))
-    if math.isnan(correlation):
-        words = f"all rows have the norm {largest:.3g}, or all classes as many images"
+    if alike:
+        words = f"all rows have the norm {largest:.3g}"
+    elif math.isnan(correlation):
+        words = f"{smallest:.3g} to {largest:.3g}; all classes have as many training images"
     else:
-        follow = "hardly follow" if abs(correlation) < WEAK else "rise with" if correlation > 0 else "fall with"
+        weak = abs(correlation) < min(CHANCE / math.sqrt(len(norms) - 1), 0.9)
+        follow = "hardly follow" if weak else "rise with" if correlation > 0 else "fall with"
         words = f"{follow} the training images (Spearman's correlation {correlation:+.2f}); {smallest:.3g} to {largest:.3g}"
         words += f", the largest {ratio:.1f} times the smallest" if not math.isnan(ratio) else ""
     return Finding("row norms", words, figures={"spearman": _json(correlation), "largest_over_smallest": _json(ratio)})
@@ -124,7 +128,7 @@ def prior(confusion: Array, names: Sequence[str], part: str) -> Finding:
     predicted, true = predicted_prior(matrix), predicted_prior(matrix.T)
     distance = float(total_variation(predicted, true))
     shares = sorted(zip(names, predicted.tolist(), true.tolist(), strict=True), key=lambda share: share[2] - share[1])
-    worst = [(name, often, right) for name, often, right in shares[:TOO_OFTEN] if often > right]
+    worst = [(name, often, right) for name, often, right in shares[:TOO_OFTEN] if often > BY * right]
     words = f"{part}: {_per_cent(distance)} of the predictions would have to move for each class to come as often as it does"
     if worst:
         told = (f"{name} ({_per_cent(often)}, not {_per_cent(right)})" for name, often, right in worst)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,14 @@ PAPER: dict[tuple[str, float | None], Protocol] = {  # (source, imbalance factor
 }
 
 
+# Settings whose defaults are the paper's; what is told apart from them stands by itself below.
+FIRST_STAGE = (
+    "lr", "momentum", "scheduler", "augment", "pad", "sampling", "constraint", "max_norm", "head", "stem", "prelogit",
+    "micro_batch", "teacher",
+)  # fmt: skip
+SECOND_STAGE = ("epochs", "batch_size", "lr", "momentum", "scheduler", "init", "sampling", "beta", "head")
+
+
 @dataclass(frozen=True)
 class Origin:
     """What the artifacts behind a result say.
@@ -50,6 +58,12 @@ class Origin:
 
     metrics: Mapping[str, Mapping[str, Any]]
     test_accuracy: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_all(cls, several: Sequence[Origin]) -> Origin:
+        """What is behind a table of several results."""
+        metrics = {stage: metrics for one in several for stage, metrics in one.metrics.items()}
+        return cls(metrics, {stage: shares for one in several for stage, shares in one.test_accuracy.items()})
 
     @property
     def second_stage(self) -> bool:
@@ -140,8 +154,12 @@ def _settings(recipe: Any, origin: Origin | None) -> list[Setting]:
         Setting(f"{first.loss} loss in the first stage", differ(first.loss, paper.first_loss), "ce", True),
         Setting(f"other training images (fingerprint {dataset.get('fingerprint')})", other, minor=True),
     ]
+    if known is not None and paper.relative is not None:  # of the set whose settings are the defaults of a recipe
+        found += _unlike_the_defaults(first, FIRST_STAGE, "in the first stage")
     if origin is not None and not origin.second_stage:
         return found
+    if known is not None and paper.relative is not None:
+        found += _unlike_the_defaults(second, SECOND_STAGE, "in the second stage")
     if second.loss == "cb-bce":
         found.append(Setting(ABBREVIATIONS["cb-bce"], differ("cb-bce", paper.loss), ABBREVIATIONS["cb"], True))
     if second.max_norm is not None:
@@ -152,6 +170,20 @@ def _settings(recipe: Any, origin: Origin | None) -> list[Setting]:
         ]
     still = "batch-norm standing still in the second stage" if second.through_network else "cached second stage"
     found.append(Setting(still, differ(second.mode == "exact", paper.exact), minor=True))
+    return found
+
+
+def _unlike_the_defaults(section: Any, names: Sequence[str], where: str) -> list[Setting]:
+    """Settings that the paper has as a recipe has them by default."""
+    fields = type(section).model_fields
+    found = []
+    for name in names:
+        value, usual = getattr(section, name), fields[name].default
+        if value != usual:
+            told = getattr(value, "artifact", value)  # a teacher is named by its id
+            told = told[:12] if name == "teacher" else f"{told:g}" if isinstance(told, float) else told
+            instead = "" if usual is None else f"{usual:g}" if isinstance(usual, float) else str(usual)
+            found.append(Setting(f"{name.replace('_', ' ')} {told} {where}", True, instead, True))
     return found
 
 

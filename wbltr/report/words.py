@@ -33,6 +33,7 @@ OTHERS = {  # rows beside the paper's
     "ldam": "LDAM-DRW",
     "logit-adjusted": "logit-adjusted loss",
     "balanced-softmax": "balanced softmax",
+    "distill": "distillation",
 }
 FORMS = {"cosine": "cosine", "simplex": "simplex ETF", "scaled": "LWS", "gated": "DisAlign", "means": "nearest class mean"}
 
@@ -84,9 +85,22 @@ def _trained(config: Mapping[str, Any]) -> str:
         return OTHERS["ldam"] if config.get("reweight_from") is not None else "LDAM"
     if form != "linear":
         return FORMS[form]
-    if (loss, config["init"], config["sampling"]) == ("ce", "fresh", "class-balanced"):
+    if (loss, config.get("init"), config.get("sampling")) == ("ce", "fresh", "class-balanced"):
         return OTHERS["crt"]
     return OTHERS.get(loss) or ABBREVIATIONS[loss]
+
+
+def balanced_by(config: Mapping[str, Any]) -> str | None:
+    """What has balanced the classes of a head already, by its stage's config; None for one that took them as they come."""
+    config = config.get("classifier", config)
+    if "method" in config:
+        return _adjustment(config, {}).removeprefix("+ ") if config["method"] not in ("temperature", "vector") else None
+    if config.get("head") == "means":
+        return FORMS["means"]
+    if config["loss"] not in ("ce", "focal", "label-smooth", "distill"):
+        return _trained(config)
+    sampling = config.get("sampling", "instance")
+    return f"{sampling} sampling" if sampling != "instance" else None
 
 
 def _adjustment(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

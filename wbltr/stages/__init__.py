@@ -37,14 +37,15 @@ from wbltr.stages._table import (
     FinetuneStageConfig,
     PosthocStageConfig,
     SweepConfig,
+    refuse_adjustment,
 )
 from wbltr.store import Store
 
 __all__ = [
     "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
     "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "PosthocStageConfig",
-    "SweepConfig", "lineage", "settle_precision", "settle_shards", "settle_source", "settle_teachers", "sharing_hint",
-    "source_roots",
+    "SweepConfig", "lineage", "refuse_adjustment", "settle_precision", "settle_shards", "settle_source", "settle_teachers",
+    "sharing_hint", "source_roots",
 ]  # fmt: skip
 
 
@@ -183,6 +184,11 @@ class Chain:
             if section is None and stage in self.line.known:
                 return self.line.known[stage]
         section = section or self.recipe.classifier
+        if section.head in ("scaled", "gated") and self._kind(self.features) != "linear":
+            hint = "on such features: classifier.head=cosine, or a linear one"
+            raise WbltrError(
+                f"classifier.head: {section.head} changes a linear head, the first stage's is cosine", hint, "recipe"
+            )
         if not section.through_network:
             inputs = {"embeddings": self.embeddings("train"), "features": self.features, **self._teacher(section.teacher)}
             if isinstance(section.teacher, Teacher):
@@ -207,6 +213,7 @@ class Chain:
         """An adjusted head, of `head` or of what the section names."""
         config = PosthocStageConfig.of(section)
         below = head or (self.features if section.of == "features" else self.classifier())
+        refuse_adjustment(config.method, self._kind(below))
         reads, inputs = POSTHOC.reads(config), {"head": below}
         if "embeddings" in reads:
             if self.recipe.dataset.val == "none":
@@ -219,6 +226,15 @@ class Chain:
         if "dataset" in reads:
             inputs["dataset"] = self.dataset
         return Node(POSTHOC, config, inputs)
+
+    def _kind(self, head: Node | Artifact) -> str:
+        """The kind of a head that may still have to be made, as far as its config says; an adjustment keeps it."""
+        while isinstance(head, Node) and head.stage is POSTHOC and not isinstance(below := head.inputs["head"], str):
+            head = below
+        if isinstance(head, Artifact):
+            return str(head.config.get("head", "linear"))
+        section = head.config if isinstance(head.config, FeaturesConfig | ClassifierConfig) else None
+        return "linear" if section is None else section.head
 
     def head(self) -> Node | Artifact:
         """What the recipe ends in: its classifier, or a post-hoc adjustment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,16 +102,26 @@ def sharing_hint(batch_size: int, processes: int) -> str:
     return f"--set features.batch_size={batch_size}, which is another training; or start fewer processes"
 
 
-def settle_precision(store: Store, recipe: Recipe, runtime: Runtime, source: str = "") -> Recipe:
-    """Replace `precision: auto` by what this machine does well, or by what the store has finished already."""
+def settle_precision(
+    store: Store, recipe: Recipe, runtime: Runtime, source: str = "", teachers: Mapping[str, Artifact] | None = None
+) -> Recipe:
+    """Replace `precision: auto` by what this machine does well, or by what the store has finished already.
+
+    Args:
+        recipe: its teachers settled.
+        source: digest of the images, where they are listed ones.
+        teachers: by id.
+    """
     if recipe.features.precision != "auto":
         return recipe
     best = available_precision()
     choices = [recipe.with_features(precision=p) for p in sorted(("bf16", "fp32"), key=lambda p: p != best)]
     section = recipe.dataset
     dataset = look_up(store, DATASET, section, {"source": source or CONTENT.get(section.source, "")})
+    teacher = recipe.features.teacher
+    taught = {"teacher": teachers[teacher.artifact]} if isinstance(teacher, Teacher) and teachers else {}
     for choice in choices if dataset else []:
-        if look_up(store, FEATURES, choice.features, {"dataset": dataset} if dataset else {}):
+        if look_up(store, FEATURES, choice.features, ({"dataset": dataset} if dataset else {}) | taught):
             if choice is not choices[0]:
                 runtime.notice(
                     f"using the finished {choice.features.precision} features; another: --set features.precision={best}"
@@ -124,7 +134,7 @@ def settle_teachers(store: Store, recipe: Recipe) -> tuple[Recipe, dict[str, Art
     """Replace each teacher's id or name by what its network is made of; also the artifacts, by id.
 
     Raises:
-        WbltrError: when there is no such artifact, or it is no first stage.
+        WbltrError: when there is no such artifact, it is no first stage, or one of other images or chosen on the test set.
     """
     found: dict[str, Artifact] = {}
 
@@ -135,6 +145,7 @@ def settle_teachers(store: Store, recipe: Recipe) -> tuple[Recipe, dict[str, Art
             hint = "name a finished first stage: wbltr store ls"
             raise WbltrError(f"{where}.teacher: {object_id[:12]} is an artifact of {teacher.stage}", hint, "usage")
         own = FeaturesConfig.model_validate(dict(teacher.config))
+        _check_teacher(store, f"{where}.teacher: {object_id[:12]}", own, teacher.inputs["dataset"], recipe)
         fields = {name: getattr(own, name) for name in Teacher.model_fields if name != "artifact"}
         return Teacher(artifact=object_id, **fields)
 
@@ -147,6 +158,15 @@ def settle_teachers(store: Store, recipe: Recipe) -> tuple[Recipe, dict[str, Art
             teacher = settled(f"heads.{row}", own.teacher)
             update["heads"] = {**update.get("heads", recipe.heads), row: own.model_copy(update={"teacher": teacher})}
     return recipe.model_copy(update=update), found
+
+
+def _check_teacher(store: Store, who: str, own: FeaturesConfig, dataset: str, recipe: Recipe) -> None:
+    """Refuse a teacher that knows other images or classes, or was chosen by the test set."""
+    if store.has(dataset) and artifact(store, dataset).config != recipe.dataset.hashed():
+        hint = "name one that was trained on the same dataset, or make it: wbltr train-features"
+        raise WbltrError(f"{who} was trained on other images, among which may be this recipe's validation part", hint, "usage")
+    if own.select == "best-test" and recipe.features.select != "best-test":
+        raise WbltrError(f"{who} was chosen on the test set, and would teach it", "name one with select: last", "usage")
 
 
 def source_roots(store: Store, source: str, root: Path | None) -> tuple[Path, ...]:

@@ -86,6 +86,26 @@ class SweepConfig(Config):
         return {"trials": [trial.hashed() for trial in self.trials], "precision": self.precision}
 
 
+OF_ROWS: tuple[Adjustment, ...] = ("l2", "tau", "isotonic")  # what changes the length of rows
+BY_CLASS: tuple[Adjustment, ...] = ("logit-adjust-mult", "vector")  # what scales each class's logit by a number of its own
+WITHOUT: Mapping[str, tuple[tuple[Adjustment, ...], str]] = {  # kinds of heads of `wbltr.functional.logits`
+    "cosine": ((*OF_ROWS, *BY_CLASS), "would change nothing on a cosine head: one scale for all classes, no norms of rows"),
+    "gated": (OF_ROWS, "is not defined on a gated head, whose rows make only part of its logits"),
+}
+
+
+def refuse_adjustment(method: Adjustment, kind: str) -> None:
+    """Refuse what changes nothing on a kind of head, or is not defined there.
+
+    Raises:
+        WbltrError: code "usage".
+    """
+    refused, why = WITHOUT.get(kind, ((), ""))
+    if method in refused:
+        hint = "instead: wbltr posthoc logit-adjust, or wbltr posthoc temperature"
+        raise WbltrError(f"posthoc {method} {why}", hint, "usage")
+
+
 class PosthocStageConfig(Config):
     """What an adjusted head depends on beside its inputs: the settings that its method has, and no others."""
 

@@ -29,23 +29,16 @@ from wbltr.functional.adjustments import (
 )
 from wbltr.functional.affine import affine_head
 from wbltr.functional.calibration import negative_log_likelihood
-from wbltr.functional.logits import Kind, head_kind, head_logits
+from wbltr.functional.logits import head_kind, head_logits
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.functional.projections import row_norms
 from wbltr.functional.scaling import temperature_fit, vector_scale, vector_scaling_fit
 from wbltr.machine import prepare
 from wbltr.pipeline import Runtime
 from wbltr.recipe import Adjustment
-from wbltr.stages import PosthocStageConfig
+from wbltr.stages import PosthocStageConfig, refuse_adjustment
 
 SWEEP = tuple(round(0.1 * step, 1) for step in range(31))  # 0, 0.1 … 3
-OF_ROWS: tuple[Adjustment, ...] = ("l2", "tau", "isotonic")  # what changes the length of rows
-BY_CLASS: tuple[Adjustment, ...] = ("logit-adjust-mult", "vector")  # what scales each class's logit by a number of its own
-WITHOUT: dict[Kind, tuple[tuple[Adjustment, ...], str]] = {
-    "linear": ((), ""),
-    "cosine": ((*OF_ROWS, *BY_CLASS), "would change nothing on a cosine head: one scale for all classes, no norms of rows"),
-    "gated": (OF_ROWS, "is not defined on a gated head, whose rows make only part of its logits"),
-}
 Head = Mapping[str, Tensor]
 
 
@@ -53,10 +46,7 @@ def run(config: PosthocStageConfig, inputs: Mapping[str, Any], runtime: Runtime)
     """Adjust the head; of several best τ the smallest is taken."""
     runtime.witness.update(device=str(prepare("cpu", runtime.threads)), threads=torch.get_num_threads())
     head: Head = {name: torch.from_numpy(values) for name, values in inputs["head"].items()}
-    refused, why = WITHOUT[head_kind(head)]
-    if config.method in refused:
-        hint = "instead: wbltr posthoc logit-adjust, or wbltr posthoc temperature"
-        raise WbltrError(f"posthoc {config.method} {why}", hint, "usage")
+    refuse_adjustment(config.method, head_kind(head))
     match config.method:
         case "temperature" | "vector":
             made = _fitted(config.method, head, inputs, runtime)
@@ -73,8 +63,9 @@ def run(config: PosthocStageConfig, inputs: Mapping[str, Any], runtime: Runtime)
             runtime.report({"prior": "uniform" if config.prior == "uniform" else "given"})
         case _:
             made = _with_tau(config, head, inputs, runtime)
-    if not all(values.isfinite().all() for values in made.values()):
-        raise WbltrError(f"posthoc {config.method}: numbers too large for float32", "choose a τ nearer to 0", "usage")
+    if any((head[name].isfinite() & ~made[name].isfinite()).any() for name in head):
+        hint = "choose a τ nearer to 0" if config.tau is not None else "see what the head is like: wbltr diagnose"
+        raise WbltrError(f"posthoc {config.method}: numbers too large for float32", hint, "usage")
     return made
 
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from pydantic import ValidationError
+
 from wbltr.errors import WbltrError, closest
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig
+from wbltr.rows import Loss
 
 Target = Literal["features", "classifier"]
 
@@ -36,7 +39,7 @@ class Choice:
 
 
 Range = Interval | Choice
-LOSSES: tuple[str, ...] = get_args(ClassifierConfig.model_fields["loss"].annotation)
+LOSSES: tuple[str, ...] = get_args(Loss)
 Space = Mapping[str, Range]
 LOGARITHMIC = ("weight_decay", "lr")
 KNOWN: Mapping[Target, tuple[str, ...]] = {
@@ -112,8 +115,8 @@ def check(section: ClassifierConfig | FeaturesConfig, space: Space) -> None:
                     classifier_of(section, {name: value})
                 else:
                     features_of(section, {name: value})
-            except ValueError as error:
-                why = str(error).splitlines()[2].strip().partition(" [type=")[0]  # pydantic: a count, the field, the reason
+            except ValidationError as error:
+                why = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
                 raise WbltrError(f"--range {name}={wanted}: {value} cannot be tried: {why}", "narrow it", "usage") from None
 
 

@@ -29,7 +29,8 @@ class Storage:
 
     def __init__(self, place: str, *, create: bool = True) -> None:
         self.shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", place)
-        if not create and "://" not in place and not Path(place).is_file():
+        file = place.removeprefix("sqlite:///") if place.startswith("sqlite:///") or "://" not in place else ""
+        if not create and file and not Path(file).is_file():
             raise WbltrError(f"storage {place}: there is no such file", "name a journal, or a database URL", "missing")
         self._file: Path | None = None
         self._identity: tuple[int, int] | None = None

@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from wbltr.config import Config
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.pipeline import Made, Node
-from wbltr.recipe import ClassifierConfig, Recipe
+from wbltr.recipe import Adjustment, ClassifierConfig, Recipe
+from wbltr.rows import Row
 from wbltr.stages import Chain
 from wbltr.studies.space import Space, Target, classifier_of, features_of
 from wbltr.studies.study import Study, Trial, best, hopeless
@@ -41,15 +43,32 @@ class Budget:
         return None if self.trials is None else max(0, self.trials - len(finished))
 
 
-def study_name(target: Target, recipe: Recipe, features: str, space: Space) -> str:
-    """A name that two studies share exactly when they ask the same: the sections, the features they stand on, the ranges."""
+def study_name(target: Target, recipe: Recipe, on: str, space: Space, row: Row | None = None) -> str:
+    """A name that two studies share exactly when they ask the same: the sections, what they stand on, the ranges.
+
+    Args:
+        on: id of the features, or of the dataset.
+        row: of a study of features, which of its rows judges them.
+    """
     sections = ("dataset", "embeddings", "classifier") if target == "classifier" else ("dataset", "features", "eval")
     asked: dict[str, Any] = {name: getattr(recipe, name).hashed() for name in sections}
     for name in space:
         asked[target].pop("max_norm" if name == "radius" else name, None)
-    asked |= {"on": features, "space": {name: str(wanted) for name, wanted in sorted(space.items())}}
+    if row is not None:
+        asked["row"] = [row, *(judge.hashed() for judge in _judge(recipe, row))]
+    asked |= {"on": on, "space": {name: str(wanted) for name, wanted in sorted(space.items())}}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return f"{target}-{recipe.name}-{digest[:12]}"
+
+
+def _judge(recipe: Recipe, row: Row) -> list[Config]:
+    """The settings of a row that judges first stages."""
+    own = [recipe.heads[row]] if row in recipe.heads else []
+    if row == "first stage":
+        return []
+    if row in get_args(Adjustment):
+        return [recipe.posthoc, *own]
+    return [recipe.classifier.as_row(row, recipe.features, recipe.heads.get(row)), recipe.embeddings]
 
 
 def tune_features(
