@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 Code = Literal[
     "bug", "usage", "recipe", "missing", "integrity", "newer", "disk", "network", "training", "interrupted", "terminated"
@@ -31,13 +32,15 @@ class WbltrError(Exception):
         message: where it happened, what was expected, what was found; one line or one line a problem.
         hint: what to type or change next; may be empty.
         code: the kind of failure, which fixes the exit status (see `EXIT_CODES`).
+        details: what `--json` says besides: JSON values.
     """
 
-    def __init__(self, message: str, hint: str = "", code: Code = "bug") -> None:
+    def __init__(self, message: str, hint: str = "", code: Code = "bug", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.code: Code = code
+        self.details = details or {}
 
     @property
     def exit_code(self) -> int:

@@ -1,4 +1,4 @@
-"""The verbs of `wbltr`. Each says what it takes and leaves the work to `making` and `inspecting`, imported when it runs."""
+"""The verbs of `wbltr`. Each says what it takes and leaves the work to a module that is imported when it runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer.core
 from wbltr.cli.options import EVERYWHERE, LISTED, MAKING, REPEATING, STARTING, verb
 from wbltr.cli.posthoc import posthoc
 from wbltr.cli.request import Request
+from wbltr.cli.stores import store
 
 ORDER = (
     "run",
@@ -26,6 +27,7 @@ ORDER = (
     "report",
     "plot",
     "diagnose",
+    "rerun",
     "recipe",
     "store",
     "status",
@@ -50,7 +52,6 @@ app = typer.Typer(
 )
 tune = typer.Typer(help="Search settings on the validation part; the test set stays closed.", no_args_is_help=True)
 recipes = typer.Typer(help="The recipes that come with wbltr, and your own.", no_args_is_help=True)
-store = typer.Typer(help="What was made, and whether it is sound.", no_args_is_help=True)
 app.add_typer(posthoc, name="posthoc")
 app.add_typer(tune, name="tune")
 app.add_typer(recipes, name="recipe")
@@ -283,6 +284,21 @@ def diagnose(request: Request) -> None:
     diagnosing.diagnose(request)
 
 
+@verb(app, "rerun", ("root", "device", "threads", *EVERYWHERE))
+def rerun(
+    request: Request,
+    artifact: Annotated[str, typer.Argument(metavar="ID|REF")],
+    check: Annotated[bool, typer.Option("--check", help="Compare, bit for bit, and keep the record as it is.")] = False,
+) -> None:
+    """Example:  wbltr rerun --check latest/head
+
+    Compute an artifact again from the same inputs and config, on as many threads as the first time; both are kept.
+    """
+    from wbltr.cli import rerunning
+
+    rerunning.rerun(request, artifact, check)
+
+
 @verb(recipes, "recipe list", EVERYWHERE)
 def recipe_list(request: Request) -> None:
     """Example:  wbltr recipe list
@@ -314,39 +330,6 @@ def recipe_check(request: Request, recipe: Annotated[str, typer.Argument(metavar
     from wbltr.cli import inspecting
 
     inspecting.recipe_check(request, recipe)
-
-
-@verb(store, "store ls", EVERYWHERE)
-def store_ls(request: Request) -> None:
-    """Example:  wbltr store ls
-
-    Every artifact: id, stage, size, recipe.
-    """
-    from wbltr.cli import inspecting
-
-    inspecting.store_ls(request)
-
-
-@verb(store, "store show", EVERYWHERE)
-def store_show(request: Request, artifact: Annotated[str, typer.Argument(metavar="ID|REF")]) -> None:
-    """Example:  wbltr store show latest/head
-
-    The record of an artifact: what was asked, how it came to be.
-    """
-    from wbltr.cli import inspecting
-
-    inspecting.store_show(request, artifact)
-
-
-@verb(store, "store verify", EVERYWHERE)
-def store_verify(request: Request) -> None:
-    """Example:  wbltr store verify
-
-    Read every object and compare its digest; what fails is moved to corrupt/.
-    """
-    from wbltr.cli import inspecting
-
-    inspecting.store_verify(request)
 
 
 @verb(app, "status", EVERYWHERE)

@@ -100,7 +100,7 @@ class Console:
         self.end()
         if self.json and self.leads:
             told = {"code": error.code, "message": error.message, "hint": error.hint}
-            self.document({"schema": 1, "command": command, "error": told})
+            self.document({"schema": 1, "command": command, "error": told, **error.details})
             return
         lines = error.message.splitlines() or [type(error).__name__]
         console = self._rich(stderr=True)

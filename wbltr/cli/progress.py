@@ -66,8 +66,8 @@ class Progress:
         """Figures of the epoch or part that has just ended."""
         self._metrics = metrics
 
-    def transfer(self, received: int, total: int, rate: float) -> None:
-        """Progress of a download, bytes and bytes per second."""
+    def transfer(self, received: int, total: int, rate: float, what: str = "download") -> None:
+        """Progress of a download or of what else is moved, bytes and bytes per second."""
         now = time.monotonic()
         text = f"{received / 1e6:.0f} of {total / 1e6:.0f} MB, {rate / 1e3:,.0f} kB/s"
         if self._bar is not None:
@@ -75,7 +75,7 @@ class Progress:
         elif now - self._last_line >= PLAIN_EVERY:
             self._last_line = now
             left = (total - received) / rate if rate > 0 else float("inf")
-            self.notice(f"download: {text}" + (f", {duration(left)} left" if left < 1e6 else ""))
+            self.notice(f"{what}: {text}" + (f", {duration(left)} left" if left < 1e6 else ""))
 
     def _rate(self, now: float, done: int) -> float:
         """Images a second over the last stretch; 0 while it cannot be told."""

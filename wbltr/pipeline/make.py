@@ -18,6 +18,7 @@ from wbltr.pipeline.lookup import answers, header, look_up
 from wbltr.pipeline.terms import Arrays, Artifact, Made, Metrics, Node, Runtime, Stage
 from wbltr.recipe import Recipe
 from wbltr.store import Corrupt, Store, Vanished, key_of
+from wbltr.store.keys import part_of
 
 LIBRARIES = ("numpy", "safetensors", "scikit-learn", "torch", "torchvision")
 
@@ -51,8 +52,8 @@ class _Progress:
     parts: list[str] = field(default_factory=list)  # ids of what was kept beside the result
 
 
-def _bind(store: Store, key: str, asked: dict[str, Any], runtime: Runtime) -> tuple[Runtime, _Progress]:
-    """The runtime with checkpoints, metrics and the last report bound to one key."""
+def _bind(store: Store, key: str, asked: dict[str, Any], runtime: Runtime, aside: bool) -> tuple[Runtime, _Progress]:
+    """The runtime with checkpoints, metrics and the last report bound to one key; `aside` makes parts again, too."""
     progress = _Progress()
     begun = time.monotonic()
     saved = [time.monotonic(), 0.01]  # when, and how long it took
@@ -91,7 +92,10 @@ def _bind(store: Store, key: str, asked: dict[str, Any], runtime: Runtime) -> tu
         return found
 
     def keep(name: str, parts: Callable[[], Arrays]) -> str:
-        own = asked | {"stage": f"{asked['stage']}-part", "config": {**asked["config"], "part": name}}
+        own = part_of(asked, name)
+        if aside:
+            progress.parts.append(store.publish(parts(), own))
+            return progress.parts[-1]
         part_key = key_of(own)
         record = store.record(part_key)
         if record is None or not answers(store, part_key, record):
@@ -121,6 +125,8 @@ def _handed(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Art
     """What a stage is given of its inputs: the tensors that it declares, nothing else."""
     wanted = stage.reads(config)
     given = {name: found for name, found in inputs.items() if isinstance(found, Artifact)}
+    for found in given.values():
+        store.touch(found.object_id)  # what the result will stand on is in use again
     return {name: store.load(found.object_id, wanted.get(name, ())) for name, found in given.items()}
 
 
@@ -133,6 +139,7 @@ def make(
     recipe: Recipe | None = None,
     *,
     force: bool = False,
+    aside: bool = False,
 ) -> Made:
     """Give the artifact of this request: from the store, or by running the stage once.
 
@@ -140,6 +147,7 @@ def make(
         inputs: artifacts by input name; a str is the digest of content outside the store.
         recipe: the whole resolved recipe, kept in the record.
         force: run even when the store has it; both objects are kept and the record points to the new one.
+        aside: with `force`: the record that there is stays, and the new one is only in what this returns.
 
     Raises:
         WbltrError: what the stage raised; `Corrupt` or `Vanished` (wbltr.store) when an input's object failed.
@@ -156,13 +164,13 @@ def make(
     def waiting(holder: str, seconds: float) -> None:
         runtime.notice(f"waiting for {holder}, which has been making the same {stage.name} for {seconds:.0f} s")
 
-    with store.claim(key, waiting, lambda: runtime.tick(-1, -1)):
+    with store.claim(key, waiting, lambda: runtime.tick(-1, -1), asked["inputs"].values()):
         found = None if force else look_up(store, stage, config, inputs)
         if found is not None:
             runtime.begin(stage.name, True)
             return Made(found, True, time.monotonic() - clock)
         runtime.begin(stage.name, False)
-        bound, progress = _bind(store, key, asked, runtime)
+        bound, progress = _bind(store, key, asked, runtime, aside)
         tensors = stage.function()(config, _handed(store, stage, config, inputs), bound)
         object_id = store.publish(tensors, asked)
         seconds = progress.seconds_before + time.monotonic() - clock
@@ -176,8 +184,8 @@ def make(
             **({"parts": progress.parts} if progress.parts else {}),
             "witness": _witness(bound, started, seconds, progress.resumed_from),
         }
-        kept = store.write_record(key, record, force=force)
-        if not answers(store, key, kept):
+        kept = record if aside else store.write_record(key, record, force=force)
+        if not aside and not answers(store, key, kept):
             kept = store.write_record(key, record, force=True)
         store.finish(key)
         return Made(Artifact(kept["object"], kept), False, seconds, progress.resumed_from)

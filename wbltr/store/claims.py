@@ -6,14 +6,14 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from wbltr.store.files import Files, disk_errors
-from wbltr.store.keys import checked_digest
+from wbltr.store.keys import DIGEST, checked_digest
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -46,7 +46,11 @@ class Claims(Files):
 
     @contextmanager
     def claim(
-        self, key: str, waiting: Callable[[str, float], None] | None = None, tick: Callable[[], None] | None = None
+        self,
+        key: str,
+        waiting: Callable[[str, float], None] | None = None,
+        tick: Callable[[], None] | None = None,
+        inputs: Sequence[str] = (),
     ) -> Iterator[Claim]:
         """Hold the claim on a key; wait while another process has it. Look the key up again once you have it.
 
@@ -57,6 +61,7 @@ class Claims(Files):
             waiting: called once for every holder waited for, with who it is (`host, process 123`) and for how many
                 seconds it has had the claim, by the two machines' clocks.
             tick: called every tenth of a second while waiting; whatever it raises ends the wait.
+            inputs: ids of the objects that it is computed from, which no garbage collection takes meanwhile.
 
         Raises:
             WbltrError: `disk` when `runs/<key>` cannot be written: better before the computation than after it.
@@ -85,12 +90,33 @@ class Claims(Files):
                 state = _acquire(lock)
         try:
             who = f"{socket.gethostname()}, process {os.getpid()}"
-            self.put(holder, json.dumps({"who": who, "since": time.time()}).encode(), replace=True)
+            self.put(holder, json.dumps({"who": who, "since": time.time(), "inputs": list(inputs)}).encode(), replace=True)
             yield Claim(key, folder, locked=state == "held")
         finally:
             with suppress(OSError):
                 holder.unlink(missing_ok=True)
             lock.release()
+
+    def live_claims(self) -> dict[str, list[str]]:
+        """Key → ids of its inputs, for every key that a process computes now."""
+        keys = [path.parent.name for path in sorted((self.root / "runs").glob("*/claim.json"))]
+        return {key: inputs for key in keys if DIGEST.fullmatch(key) and (inputs := self.claimed(key)) is not None}
+
+    def claimed(self, key: str) -> list[str] | None:
+        """The ids of its inputs while a process computes a key; None when nobody does. Where nobody can tell, somebody does."""
+        from filelock import FileLock
+
+        holder = self.run_folder(key) / "claim.json"
+        if not holder.exists():
+            return None
+        lock = FileLock(holder.with_name("claim"))
+        with suppress(OSError):
+            if _acquire(lock) == "held":  # whoever wrote it is dead
+                lock.release()
+                return None
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            return [str(given) for given in json.loads(holder.read_bytes()).get("inputs", [])]
+        return []
 
 
 def _acquire(lock: FileLock) -> Literal["held", "taken", "unsupported"]:

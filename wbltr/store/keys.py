@@ -12,6 +12,7 @@ from typing import Any
 from wbltr.errors import WbltrError
 
 KEY_PREFIX = b"wbltr-key 1\n"
+PART = "-part"  # behind the stage's name, in the request for a part
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,6 +58,19 @@ def key_of(header: Mapping[str, Any]) -> str:
         WbltrError: `bug` when a field is missing, unknown or of another type; see also `canonical_json`.
     """
     return hashlib.sha256(KEY_PREFIX + canonical_json(checked_header(header))).hexdigest()
+
+
+def part_of(header: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The request for a part of a large result, which is kept as an object of its own."""
+    return {**header, "stage": f"{header['stage']}{PART}", "config": {**header["config"], "part": name}}
+
+
+def whole_of(header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The request that `part_of` made this one from; None where it is no part's."""
+    if not header["stage"].endswith(PART) or "part" not in header["config"]:
+        return None
+    config = {name: value for name, value in header["config"].items() if name != "part"}
+    return {**header, "stage": header["stage"].removesuffix(PART), "config": config}
 
 
 def checked_header(header: Mapping[str, Any]) -> dict[str, Any]:

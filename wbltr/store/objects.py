@@ -91,12 +91,33 @@ class Objects(Files):
         if DIGEST.fullmatch(path.stem) and path.stem != found:
             raise WbltrError(f"{path}: damaged: its SHA-256 is {found}", "copy it again from where it came", "integrity")
         try:
-            _request(metadata_of(data), str(path))
+            request_of(metadata_of(data), str(path))
             decode(data)
         except Malformed as error:
             hint = "name a file of a store, as wbltr made it"
             raise WbltrError(f"{path}: expected an object of a store: {error}", hint, "usage") from error
         return self._keep(data)
+
+    def take(self, temporary: Path, object_id: str, where: str) -> None:
+        """Give a whole file in `tmp/` its name among the objects, once its bytes are what that name promises.
+
+        Args:
+            object_id: the name that it had at `where` it comes from.
+
+        Raises:
+            WbltrError: `integrity` for other bytes or for what is no object, `newer` for one of a later schema, `disk`.
+        """
+        hint = "its bytes were refused and nothing was changed here; mend it there, or get it from elsewhere"
+        with disk_errors(temporary, "read"):
+            found, _ = file_digest(temporary)
+            if found != object_id:
+                raise WbltrError(f"{where}: damaged: its SHA-256 is {found}", hint, "integrity")
+            try:
+                request_of(metadata_of(read_header(temporary)), where)
+                decode_mapped(temporary, ())
+            except Malformed as error:
+                raise WbltrError(f"{where}: expected an object of a store: {error}", hint, "integrity") from error
+        self._named(object_id, lambda path: self.put_file(path, temporary, 0o444))
 
     def _keep(self, data: bytes) -> str:
         """Give bytes their name among the objects, or find that they have it: the object id."""
@@ -113,8 +134,7 @@ class Objects(Files):
                 return object_id
             with suppress(Vanished):
                 if self.verify(object_id):
-                    with suppress(OSError):
-                        os.utime(path)  # young again, so that no garbage collection takes it before its record is written
+                    self.touch(object_id)
                     return object_id
         raise WbltrError(f"{path}: damaged, and cannot be moved away", "check the disk, or use another: --store DIR", "disk")
 
@@ -127,6 +147,11 @@ class Objects(Files):
         path = self.path(object_id)
         with disk_errors(path, "read"):
             return path.is_file()
+
+    def touch(self, object_id: str) -> None:
+        """Make an object young again, so that no garbage collection takes it before a record, a ref or a result names it."""
+        with suppress(OSError):
+            os.utime(self.path(object_id))
 
     def size(self, object_id: str) -> int:
         """Size of the file in bytes.
@@ -219,7 +244,7 @@ class Objects(Files):
         try:
             with self._reading(object_id):
                 metadata = metadata_of(read_header(path))
-            return _request(metadata, f"object {object_id}")
+            return request_of(metadata, f"object {object_id}")
         except WbltrError as error:
             # A flipped bit may look like a later schema, so the digest is asked before the version is blamed.
             if error.code == "newer" and not self.verify(object_id):
@@ -250,7 +275,7 @@ class Objects(Files):
                 raise
 
 
-def _request(metadata: dict[str, Any], where: str) -> dict[str, Any]:
+def request_of(metadata: dict[str, Any], where: str) -> dict[str, Any]:
     """The request in an object's metadata."""
     schema = metadata.pop("schema", None)
     if type(schema) is int and schema > SCHEMA:

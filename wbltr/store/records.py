@@ -22,15 +22,15 @@ class Records(Objects):
 
         A garbled file is moved to `corrupt/`.
         """
-        path = self._record_path(key)
+        path = self.record_path(key)
         with disk_errors(path, "read"):
             try:
                 with path.open("rb") as file:
                     data, seen = file.read(), os.fstat(file.fileno())
             except FileNotFoundError:
                 return None
-        record = _parse(data)
-        if record is None or record.get("key") != key:
+        record = parse(data, key)
+        if record is None:
             self.quarantine(path, seen)
             return None
         return record if self.has(record["object"]) else None
@@ -51,7 +51,7 @@ class Records(Objects):
             Vanished: the object is not in the store, so that the record would dangle.
             WbltrError: `disk` when it cannot be written, `bug` when it is not JSON.
         """
-        path = self._record_path(key)
+        path = self.record_path(key)
         object_id = str(record.get("object"))
         if not self.has(object_id):
             raise Vanished(object_id, self.root)
@@ -71,7 +71,8 @@ class Records(Objects):
             if DIGEST.fullmatch(path.stem) and (record := self.record(path.stem)) is not None:
                 yield path.stem, record
 
-    def _record_path(self, key: str) -> Path:
+    def record_path(self, key: str) -> Path:
+        """Where the record of a key lies, or would."""
         return self.root / "records" / checked_digest(key, "key")[:2] / f"{key}.json"
 
 
@@ -80,9 +81,10 @@ def _known(data: bytes) -> dict[str, Any]:
     return record
 
 
-def _parse(data: bytes) -> dict[str, Any] | None:
+def parse(data: bytes, key: str) -> dict[str, Any] | None:
+    """The record of a key in the bytes of its file; None for what is none."""
     with suppress(ValueError, RecursionError):
         record = json.loads(data)
         if isinstance(record, dict) and isinstance(record.get("object"), str) and DIGEST.fullmatch(record["object"]):
-            return record
+            return record if record.get("key") == key else None
     return None

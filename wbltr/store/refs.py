@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 from wbltr.errors import WbltrError, closest
@@ -38,7 +39,18 @@ class Refs(Records):
         path = self.check_ref(name)
         if not self.has(object_id):
             raise Vanished(object_id, self.root)
+        self.touch(object_id)
         self.put(path, f"{object_id}\n".encode(), replace=True)
+
+    def unset_ref(self, name: str) -> None:
+        """Forget a name; what it meant stays. A name that was never set is none.
+
+        Raises:
+            WbltrError: `usage` for a name that cannot be one; `disk` when it cannot be removed.
+        """
+        path = self._ref_path(name)
+        with disk_errors(path, "remove"), suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
 
     def check_ref(self, name: str) -> Path:
         """Refuse a name that cannot be a ref, before any work is done for it.

@@ -17,6 +17,7 @@ FORMAT = 1
 CACHEDIR_TAG = (
     b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a wbltr store: what it holds can be made again.\n"
 )
+FIRST_FILES = {"FORMAT": f"wbltr-store {FORMAT}\n".encode(), "CACHEDIR.TAG": CACHEDIR_TAG}
 
 
 class Store(Refs, Checkpoints):
@@ -63,18 +64,28 @@ class Store(Refs, Checkpoints):
             # Listed before FORMAT is read, which is the first file of a new store; tmp/ alone is one being made.
             listed = sorted(entry.name for entry in self.root.iterdir()) if self.root.exists() else []
             text = path.read_text(errors="replace").strip() if path.is_file() else ""
-        if found := re.fullmatch(r"wbltr-store (\d+)", text):
-            if int(found[1]) != FORMAT:
-                hint = "update it: pip install --upgrade wbltr; or use another store: --store DIR"
-                raise WbltrError(f"{path}: format {found[1]}, this wbltr reads {FORMAT}", hint, "newer")
-        elif text:
-            hint = "restore this file, or use another store: --store DIR"
-            raise WbltrError(f"{path}: expected 'wbltr-store {FORMAT}', found {text[:40]!r}", hint, "integrity")
-        elif others := [name for name in listed if name not in ("FORMAT", "tmp")]:
+        if has_format(str(path), text):
+            return
+        if others := [name for name in listed if name not in ("FORMAT", "tmp")]:
             hint = "name an empty folder, or one that is a store: --store DIR"
             raise WbltrError(f"{self.root}: expected a store, found {others[0]!r} and no FORMAT", hint, "usage")
-        elif not create:
+        if not create:
             raise WbltrError(f"{self.root}: no store here", "make something first, or name one: --store DIR", "missing")
-        else:
-            self.put(path, f"wbltr-store {FORMAT}\n".encode(), replace=True)
-            self.put(self.root / "CACHEDIR.TAG", CACHEDIR_TAG, replace=True)
+        for name, content in FIRST_FILES.items():
+            self.put(self.root / name, content, replace=True)
+
+
+def has_format(where: str, text: str) -> bool:
+    """Whether `text`, the content of the file FORMAT at `where`, names a format that this wbltr reads; False for no text.
+
+    Raises:
+        WbltrError: `newer` for another format, `integrity` for anything else.
+    """
+    found = re.fullmatch(r"wbltr-store (\d+)", text)
+    if found and int(found[1]) != FORMAT:
+        hint = "update it: pip install --upgrade wbltr; or use another store: --store DIR"
+        raise WbltrError(f"{where}: format {found[1]}, this wbltr reads {FORMAT}", hint, "newer")
+    if text and not found:
+        hint = "restore this file, or use another store: --store DIR"
+        raise WbltrError(f"{where}: expected 'wbltr-store {FORMAT}', found {text[:40]!r}", hint, "integrity")
+    return bool(found)
