@@ -96,9 +96,7 @@ class LossConfig(Config):
     tau: NonNegative = added_later(1.0)  # of `logit-adjusted`
     smoothing: Share = added_later(0.98)  # of `label-smooth`
     margin: Positive = added_later(0.5)  # of `ldam`, for the rarest class
-    reweight_from: Natural | None = added_later(
-        None
-    )  # first epoch, from 0, in which class weights count
+    reweight_from: Natural | None = added_later(None)  # first epoch, from 0, in which class weights count
     teacher: str | Teacher | None = added_later(None)  # of `distill`: a finished first stage, its id or its name
     temperature: Positive = added_later(4.0)  # of `distill`: T
     alpha: Portion = added_later(0.9)  # of `distill`: the teacher's share
