@@ -150,8 +150,10 @@ class Objects(Files):
 
     def touch(self, object_id: str) -> None:
         """Make an object young again, so that no garbage collection takes it before a record, a ref or a result names it."""
+        path = self.path(object_id)
         with suppress(OSError):
-            os.utime(self.path(object_id))
+            if os.access(path.parent, os.W_OK):  # else nobody like us can remove it, and a read-only store stays as it is
+                os.utime(path)
 
     def size(self, object_id: str) -> int:
         """Size of the file in bytes.
