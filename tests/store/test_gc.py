@@ -20,7 +20,7 @@ from wbltr.pipeline import Runtime, artifacts, materialize
 from wbltr.store import Store, key_of
 from wbltr.store.garbage import Piece, find_garbage, remove
 from wbltr.store.keys import canonical_json, part_of
-from wbltr.store.lineage import lineage_of
+from wbltr.store.links import links_of
 from wbltr.store.tensors import encode
 
 Finish = Callable[..., str]
@@ -32,7 +32,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 from wbltr.store import Store
 from wbltr.store.garbage import find_garbage, remove
-from wbltr.store.lineage import lineage_of
+from wbltr.store.links import links_of
 
 TOUCHING = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.utime"}
 steps, last = 0, -1
@@ -44,7 +44,7 @@ def step(event, arguments):
         if steps == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-whole = lineage_of(Store.open(Path(sys.argv[1])))
+whole = links_of(Store.open(Path(sys.argv[1])))
 for last in range(1, 5000):
     root = Path(sys.argv[2]) / str(last)
     shutil.copytree(sys.argv[1], root)
@@ -334,4 +334,4 @@ def test_after_any_sequence_whatever_a_name_reaches_is_whole_and_the_rest_goes(o
                 assert {record["object"] for _, record in store.records()} == reached()
             assert all(store.verify(object_id) for object_id in reached())
             assert store.refs() == names
-        assert set(lineage_of(store).headers) == reached()
+        assert set(links_of(store).headers) == reached()

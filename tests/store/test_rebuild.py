@@ -15,7 +15,7 @@ from toy_stages import TOTAL, TotalConfig, chain
 from wbltr.pipeline import Runtime, look_up, materialize
 from wbltr.store import Store, key_of
 from wbltr.store.keys import part_of, whole_of
-from wbltr.store.lineage import lineage_of
+from wbltr.store.links import links_of
 from wbltr.store.rebuild import rebuild, unrecorded
 from wbltr.store.why import differences
 
@@ -66,7 +66,7 @@ def test_a_damaged_record_is_set_aside_and_made_again(store: Store, damage: str)
             "incomplete": json.dumps({"key": key, "object": object_id}),
         }[damage]
     )
-    assert key in unrecorded(store, lineage_of(store))
+    assert key in unrecorded(store, links_of(store))
     assert key in rebuild(store)
     record = store.record(key)
     assert record is not None
@@ -145,6 +145,6 @@ def test_why_tells_other_stages_types_and_inputs_that_are_not_there(store: Store
     ]
 
 
-def test_a_folder_that_is_no_store_of_objects_has_no_lineage(tmp_path: Path) -> None:
-    empty = lineage_of(Store.open(tmp_path / "empty"))
+def test_a_folder_that_is_no_store_of_objects_has_no_links(tmp_path: Path) -> None:
+    empty = links_of(Store.open(tmp_path / "empty"))
     assert (dict(empty.headers), dict(empty.records), empty.reach(["ab" * 32])) == ({}, {}, {"ab" * 32})

@@ -109,12 +109,12 @@ def store_du(request: Request) -> None:
     Bytes by stage and recipe, and what lies beside the objects.
     """
     from wbltr.pipeline import artifacts
-    from wbltr.store.lineage import lineage_of
+    from wbltr.store.links import links_of
 
     store = opened(request)
     recipes = {made.object_id: (made.record.get("recipe") or {}).get("name") or "" for made in artifacts(store)}
     objects: dict[tuple[str, str], list[int]] = {}
-    for object_id, header in lineage_of(store).headers.items():
+    for object_id, header in links_of(store).headers.items():
         stage = str(header["stage"]) if header else "of a newer wbltr"
         objects.setdefault((stage, recipes.get(object_id, "")), []).append(store.size(object_id))
     beside = {name: size for name in BESIDE if (size := _folder_size(store.root / name))}
@@ -168,14 +168,14 @@ def store_rm(request: Request, artifact: Annotated[str, typer.Argument(metavar="
     """
     from wbltr.cli.console import harmless
     from wbltr.store.garbage import all_refs, remove_object
-    from wbltr.store.lineage import lineage_of
+    from wbltr.store.links import links_of
 
     store = opened(request)
     object_id = store.resolve(artifact)
-    lineage = lineage_of(store)
+    links = links_of(store)
     names = [name for name, meant in all_refs(store) if meant == object_id]
     own = [name.removeprefix(f"{store.workspace}/") for name in names if name.startswith(f"{store.workspace}/")]
-    lines = [f"{kind_of(store, other)} {other[:12]} stands on it" for other in lineage.above(object_id)]
+    lines = [f"{kind_of(store, other)} {other[:12]} stands on it" for other in links.above(object_id)]
     lines += [f"another workspace names it: {name}" for name in names if not name.startswith(f"{store.workspace}/")]
     live = store.live_claims().items()
     lines += [f"what is being computed for {key[:12]} stands on it" for key, inputs in live if object_id in inputs]
@@ -187,7 +187,7 @@ def store_rm(request: Request, artifact: Annotated[str, typer.Argument(metavar="
     if yes:
         for name in own:
             store.unset_ref(name)
-        remove_object(store, object_id, [key for key, meant in lineage.records.items() if meant == object_id])
+        remove_object(store, object_id, [key for key, meant in links.records.items() if meant == object_id])
     if request.json:
         document = {"schema": 1, "command": "store rm", "artifact": object_id, "bytes": size, "refs": own, "removed": yes}
         console_of(request).document(document)
@@ -246,14 +246,14 @@ def store_verify(
     """
     from wbltr.cli.console import harmless
     from wbltr.store import rebuild as rebuilding
-    from wbltr.store.lineage import lineage_of
+    from wbltr.store.links import links_of
 
     store = opened(request)
     console = console_of(request)
     checked = {object_id: store.verify(object_id) for object_id in store.objects()}
     damaged = [object_id for object_id, sound in checked.items() if not sound]
     rebuilt = rebuilding.rebuild(store) if rebuild else []
-    missing = [] if rebuild else rebuilding.unrecorded(store, lineage_of(store))
+    missing = [] if rebuild else rebuilding.unrecorded(store, links_of(store))
     if damaged:
         lines = "\n".join(f"object {object_id}: its bytes are not what its name promises" for object_id in damaged)
         raise WbltrError(lines, "they were moved to corrupt/; the command that made them makes them again", "integrity")

@@ -11,7 +11,7 @@ from typing import Literal
 from wbltr.errors import WbltrError
 from wbltr.store.files import disk_errors, sync_folder
 from wbltr.store.keys import DIGEST
-from wbltr.store.lineage import Lineage, lineage_of
+from wbltr.store.links import Links, links_of
 from wbltr.store.store import Store
 
 KEPT_SECONDS = 14 * 24 * 3600.0
@@ -40,12 +40,12 @@ class Garbage:
     Attributes:
         pieces: what to remove.
         before: a time of the file server's clock, in seconds; whatever was touched after it stays.
-        lineage: the links that this was found by.
+        links: the links that this was found by.
     """
 
     pieces: tuple[Piece, ...]
     before: float
-    lineage: Lineage
+    links: Links
 
 
 def find_garbage(store: Store, older_than: float = KEPT_SECONDS) -> Garbage:
@@ -59,22 +59,22 @@ def find_garbage(store: Store, older_than: float = KEPT_SECONDS) -> Garbage:
     """
     # Time and links first: what is named, claimed or touched from now on is seen below or looked at again in `remove`.
     before = store.server_time() - older_than
-    lineage = lineage_of(store)
+    links = links_of(store)
     live = store.live_claims()
     roots = {object_id for _, object_id in all_refs(store)}
     roots |= {object_id for inputs in live.values() for object_id in inputs}
-    roots |= {object_id for key in live for object_id in _of_claim(lineage, key)}
-    roots |= {object_id for object_id, header in lineage.headers.items() if header is None}
-    roots |= {object_id for object_id in lineage.headers if _young([store.path(object_id)], before)}
-    loose = lineage.headers.keys() - lineage.reach(roots)
+    roots |= {object_id for key in live for object_id in _of_claim(links, key)}
+    roots |= {object_id for object_id, header in links.headers.items() if header is None}
+    roots |= {object_id for object_id in links.headers if _young([store.path(object_id)], before)}
+    loose = links.headers.keys() - links.reach(roots)
     # What an object reaches holds all that anything below it reaches, so the larger comes first.
-    order = sorted(loose, key=lambda object_id: (-len(lineage.reach([object_id])), object_id))
+    order = sorted(loose, key=lambda object_id: (-len(links.reach([object_id])), object_id))
     pieces = [Piece("object", object_id, _size([store.path(object_id)])) for object_id in order]
-    for key, object_id in lineage.records.items():
+    for key, object_id in links.records.items():
         path = store.record_path(key)
-        if object_id not in lineage.headers and not _young([path], before):
+        if object_id not in links.headers and not _young([path], before):
             pieces.append(Piece("record", key, _size([path])))
-    finished = {key for key, object_id in lineage.records.items() if object_id in lineage.headers.keys() - loose}
+    finished = {key for key, object_id in links.records.items() if object_id in links.headers.keys() - loose}
     for folder in sorted((store.root / "runs").glob("*")):
         files = _run_files(folder, folder.name in finished)
         if folder.name not in live and DIGEST.fullmatch(folder.name) and files and not _young(_dated(files), before):
@@ -82,7 +82,7 @@ def find_garbage(store: Store, older_than: float = KEPT_SECONDS) -> Garbage:
     for path in sorted((store.root / "downloads").rglob("*.part")):
         if not _young([path], before):
             pieces.append(Piece("download", path.relative_to(store.root / "downloads").as_posix(), _size([path])))
-    return Garbage(tuple(pieces), before, lineage)
+    return Garbage(tuple(pieces), before, links)
 
 
 def remove(store: Store, garbage: Garbage) -> Iterator[Piece]:
@@ -99,9 +99,9 @@ def remove(store: Store, garbage: Garbage) -> Iterator[Piece]:
         match piece.kind:
             case "object":
                 if piece.name in spared or _young([store.path(piece.name)], garbage.before):
-                    spared |= garbage.lineage.reach([piece.name])
+                    spared |= garbage.links.reach([piece.name])
                     continue
-                keys = [key for key, object_id in garbage.lineage.records.items() if object_id == piece.name]
+                keys = [key for key, object_id in garbage.links.records.items() if object_id == piece.name]
                 remove_object(store, piece.name, keys)
             case "record":
                 if store.record(piece.name) is not None:
@@ -162,9 +162,9 @@ def all_refs(store: Store) -> Iterator[tuple[str, str]]:
         yield name, text
 
 
-def _of_claim(lineage: Lineage, key: str) -> set[str]:
+def _of_claim(links: Links, key: str) -> set[str]:
     """What a computation going on has made already: the key's object, and parts of it."""
-    return {*lineage.made.get(key, ()), *lineage.parts.get(key, ())}
+    return {*links.made.get(key, ()), *links.parts.get(key, ())}
 
 
 def _run_files(folder: Path, finished: bool) -> list[Path]:

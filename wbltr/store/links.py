@@ -21,7 +21,7 @@ ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 @dataclass(frozen=True)
-class Lineage:
+class Links:
     """The links of a store at one moment.
 
     Attributes:
@@ -52,7 +52,7 @@ class Lineage:
         return sorted(other for other in self.headers if other != object_id and object_id in self.below.get(other, ()))
 
 
-def lineage_of(store: Store) -> Lineage:
+def links_of(store: Store) -> Links:
     """Read every header and record; an object with a damaged header is moved to `corrupt/`.
 
     Ids are taken from the bytes, whatever stands around them: neither a later schema nor a damaged record loses a link.
@@ -89,7 +89,7 @@ def lineage_of(store: Store) -> Lineage:
                 records[path.stem] = record["object"]
             for object_id in [record["object"]] if record else made.get(path.stem, ()):
                 below[object_id] |= _ids(text)
-    return Lineage(headers, made, parts, records, below)
+    return Links(headers, made, parts, records, below)
 
 
 def _ids(data: bytes) -> set[str]:
