@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -367,7 +368,13 @@ def main() -> None:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         Console(json="--json" in arguments).failure(command, WbltrError(message, hint, "usage"))
         sys.exit(getattr(error, "exit_code", 2))
-    sys.exit(status if isinstance(status, int) else 0)
+    code = status if isinstance(status, int) else 0
+    if "torch.distributed" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # The work is done, but threads of gloo may still be ending: to tear the interpreter down around them can abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
