@@ -44,8 +44,8 @@ class Linear:
         return {"head.weight": self.weight, "head.bias": self.bias}
 
 
-def fit(form: Form, problem: Problem, name: Loss = "cb", epochs: int = 4, **settings: float) -> Fitted:
-    loss = ClassLoss(name, COUNTS, LossSettings(**settings), CPU)  # type: ignore[arg-type]
+def fit(form: Form, problem: Problem, name: Loss = "cb", epochs: int = 4, settings: LossSettings | None = None) -> Fitted:
+    loss = ClassLoss(name, COUNTS, settings or LossSettings(), CPU)
     embeddings, labels, _, _ = problem
     return fit_form(
         form, loss, embeddings, labels, lrs=cosine(0.05, epochs), batch_size=32, momentum=0.9, weight_decay=1e-3, seed=3
@@ -116,8 +116,8 @@ def test_the_rows_of_a_simplex_head_sum_to_zero(problem: Problem) -> None:
 
 
 def test_deferred_weights_count_from_their_epoch_on(problem: Problem) -> None:
-    plain = fit(started("cosine", problem), problem, "ldam", scale=10.0)
-    late = fit(started("cosine", problem), problem, "ldam", scale=10.0, reweight_from=2)
+    plain = fit(started("cosine", problem), problem, "ldam", settings=LossSettings(scale=10.0))
+    late = fit(started("cosine", problem), problem, "ldam", settings=LossSettings(scale=10.0, reweight_from=2))
     torch.testing.assert_close(late.loss[:2], plain.loss[:2])
     assert not torch.allclose(late.loss[2:], plain.loss[2:])
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from wbltr.errors import WbltrError
@@ -73,6 +75,7 @@ class Team:
                 tick()
                 time.sleep(0.1)
             dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=size)
+            _met.set()
             yield
         except ValueError as error:
             if "environment variable" not in str(error):
@@ -172,6 +175,7 @@ class Team:
 
 
 ALONE = Team()
+_met = Event()
 
 
 def team() -> Team:
@@ -198,3 +202,14 @@ def _word(text: str) -> Tensor:
 
     digest = hashlib.sha256(text.encode()).digest()
     return torch.tensor([int.from_bytes(digest[n : n + 4], "big") for n in range(0, 32, 4)])
+
+
+def leave(code: int) -> None:
+    """End this process if it has met others, its work done.
+
+    Threads of gloo may still be ending, and to tear the interpreter down around them can abort.
+    """
+    if _met.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -147,7 +147,8 @@ def test_embeddings_of_the_test_part_are_handed_to_eval_alone() -> None:
         for below in node.inputs.values():
             if isinstance(below, Node) and below.stage is EMBEDDINGS:
                 config = below.settled({name: Artifact("0" * 64, {"config": own}) for name, own in made.items()})
-                readers.add((node.stage.name, config.part))  # type: ignore[attr-defined]
+                assert isinstance(config, EmbeddingsStageConfig)
+                readers.add((node.stage.name, config.part))
     assert {stage for stage, part in readers if part == "test"} == {"eval"}
     assert ("posthoc", "val") in readers
 

@@ -384,9 +384,14 @@ def test_names_of_refs_there_are_checked_as_ours_are(store: Store, other: Store,
     filled(store)
     far = tmp_path / "far"
     push(store, Remote(str(far)), plan_push(store, Remote(str(far))), nothing)
-    remote = Remote(str(far))
-    named = dict.fromkeys([*HOSTILE, "fine"], store.refs()["latest/head"])
-    remote.refs = lambda: named  # type: ignore[method-assign]  # a folder cannot hold such names, a bucket can
+
+    class Bucket(Remote):
+        """A folder cannot hold such names, a bucket can."""
+
+        def refs(self) -> dict[str, str]:
+            return dict.fromkeys([*HOSTILE, "fine"], store.refs()["latest/head"])
+
+    remote = Bucket(str(far))
     plan = plan_pull(other, remote)
     assert (set(plan.refs), set(plan.kept)) == ({"fine"}, set(HOSTILE))
     for name in ("../../escaped", "a\nb"):

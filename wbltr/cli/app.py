@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -369,11 +368,10 @@ def main() -> None:
         Console(json="--json" in arguments).failure(command, WbltrError(message, hint, "usage"))
         sys.exit(getattr(error, "exit_code", 2))
     code = status if isinstance(status, int) else 0
-    if "torch.distributed" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # The work is done, but threads of gloo may still be ending: to tear the interpreter down around them can abort.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if "wbltr.distributed" in sys.modules:
+        from wbltr.distributed import leave
+
+        leave(code)
     sys.exit(code)
 
 
