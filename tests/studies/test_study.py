@@ -36,6 +36,23 @@ def test_a_study_goes_on_where_it_was_and_finds_the_optimum(tmp_path: Path) -> N
     assert best(again.finished()).values["x"] == pytest.approx(0.3, abs=0.15)
 
 
+def test_no_two_trials_share_their_draws_whichever_process_asks(tmp_path: Path) -> None:
+    one, other = open_study(tmp_path), open_study(tmp_path)
+    drawn: list[float] = []
+
+    def within(asked: Sequence[Mapping[str, Any]]) -> list[float]:
+        drawn.append(asked[0]["x"])
+        return parabola(asked)
+
+    for study in (one, other, one, other):
+        study.run(1, within)
+    assert len(set(drawn)) == 4
+    (tmp_path / "alone").mkdir()
+    alone = open_study(tmp_path / "alone")
+    alone.run(4, parabola)
+    assert [trial.values["x"] for trial in alone.finished()] == drawn
+
+
 def test_a_trial_that_diverged_is_kept_as_such_and_never_wins(tmp_path: Path) -> None:
     study = open_study(tmp_path)
     told = study.run(4, lambda asked: [float("nan"), 0.2, float("inf"), 0.1])

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from wbltr.errors import WbltrError
+from wbltr.studies.sampler import STARTUP, sampler
 from wbltr.studies.space import Choice, Space
 from wbltr.studies.storage import Storage
 
 PRUNE_AFTER = 4  # trials that must have come to their end
-STARTUP = 10  # trials drawn at random before the sampler learns from them
 BEAT = 60.0  # seconds between two signs of life of a running trial
 SILENT = 180.0  # seconds without one, after which its process is taken for dead
 
@@ -66,7 +66,7 @@ class Study:
         name: of the study in its storage; the same name goes on with the same study.
         storage: where it lies.
         space: what is tried.
-        seed: of the sampler; with several processes on one study each should have its own.
+        seed: of the sampler.
         warm_up: epochs before a trial may be pruned, where trials report epochs.
         facts: what it is about, as JSON values; kept with it.
 
@@ -87,15 +87,12 @@ class Study:
 
         self.name, self.storage, self.space = name, storage, space
         with storage.reached():
-            sampler = optuna.samplers.TPESampler(
-                n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True, seed=seed
-            )
             self._study = optuna.create_study(
                 storage=storage.optuna,
                 study_name=name,
                 direction="maximize",
                 load_if_exists=True,
-                sampler=sampler,
+                sampler=sampler(seed),
                 # A strong weight decay starts slowly, and a cosine schedule ends steeply: nobody is judged early.
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNE_AFTER, n_warmup_steps=warm_up),
             )
