@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 import typer.core
 
+from wbltr.cli import stores
 from wbltr.cli.options import EVERYWHERE, LISTED, MAKING, REPEATING, STARTING, verb
 from wbltr.cli.posthoc import posthoc
+from wbltr.cli.recipes import recipe
 from wbltr.cli.request import Request
-from wbltr.cli.stores import store
+from wbltr.cli.tune import Storage, tune
 
 ORDER = (
     "run",
@@ -50,12 +52,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-tune = typer.Typer(help="Search settings on the validation part; the test set stays closed.", no_args_is_help=True)
-recipes = typer.Typer(help="The recipes that come with wbltr, and your own.", no_args_is_help=True)
 app.add_typer(posthoc, name="posthoc")
 app.add_typer(tune, name="tune")
-app.add_typer(recipes, name="recipe")
-app.add_typer(store, name="store")
+app.add_typer(recipe, name="recipe")
+app.add_typer(stores.store, name="store")
 
 
 def _version(asked: bool) -> None:
@@ -169,63 +169,6 @@ def evaluate(
     making.evaluate(request, splits)
 
 
-Trials = Annotated[int | None, typer.Option(help="In all, those of earlier commands included.", min=1)]
-Minutes = Annotated[float | None, typer.Option(help="Or as many as fit into this time.", min=0.01)]
-Ranges = Annotated[
-    list[str] | None, typer.Option("--range", help="What is tried; may be repeated.", metavar="NAME=LOW..HIGH|A,B,C")
-]
-Storage = Annotated[
-    str | None, typer.Option(help="A journal file or a database URL; default: in the store.", metavar="FILE|URL")
-]
-
-
-@verb(tune, "tune features", tuple(option for option in MAKING if option not in ("force", "start")))
-def tune_features(
-    request: Request,
-    trials: Trials = None,
-    minutes: Minutes = None,
-    ranges: Ranges = None,
-    storage: Storage = None,
-    row: Annotated[str, typer.Option(help="What a first stage is judged by, on validation.")] = "first stage",
-) -> None:
-    """Example:  wbltr tune features --recipe digits-ir50 --trials 20
-
-    Weight decay of the first stage, by Optuna on the validation part; trials that others leave behind end early.
-    """
-    from wbltr.cli import tuning
-
-    tuning.features(request, tuning.Asked(trials, minutes, ranges or [], storage), tuning.judging_row(row))
-
-
-@verb(tune, "tune classifier", tuple(option for option in STARTING if option != "force"))
-def tune_classifier(
-    request: Request,
-    trials: Trials = None,
-    minutes: Minutes = None,
-    ranges: Ranges = None,
-    storage: Storage = None,
-    batch: Annotated[int, typer.Option(help="Trials that are fitted together.", min=1, max=4096)] = 32,
-) -> None:
-    """Example:  wbltr tune classifier --recipe digits-ir50 --trials 200
-
-    Weight decay and MaxNorm radius of the second stage, by Optuna on the validation part; the same command goes on.
-    """
-    from wbltr.cli import tuning
-
-    tuning.classifier(request, tuning.Asked(trials, minutes, ranges or [], storage), batch)
-
-
-@verb(tune, "tune tau", tuple(option for option in STARTING if option != "force"))
-def tune_tau(request: Request) -> None:
-    """Example:  wbltr tune tau --recipe digits-ir50
-
-    τ of the recipe's head (posthoc.of), or of --from: every 0.1 from 0 to 3, the best on the validation part made.
-    """
-    from wbltr.cli import tuning
-
-    tuning.tau(request)
-
-
 @verb(app, "report", ("recipe", "set", "seeds", *EVERYWHERE))
 def report(
     request: Request,
@@ -299,48 +242,13 @@ def rerun(
     rerunning.rerun(request, artifact, check)
 
 
-@verb(recipes, "recipe list", EVERYWHERE)
-def recipe_list(request: Request) -> None:
-    """Example:  wbltr recipe list
-
-    Names of the recipes, and what each was measured to give.
-    """
-    from wbltr.cli import inspecting
-
-    inspecting.recipe_list(request)
-
-
-@verb(recipes, "recipe show", ("set", *EVERYWHERE))
-def recipe_show(request: Request, recipe: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
-    """Example:  wbltr recipe show cifar100-ir100
-
-    A recipe with every field and default filled in.
-    """
-    from wbltr.cli import inspecting
-
-    inspecting.recipe_show(request, recipe)
-
-
-@verb(recipes, "recipe check", EVERYWHERE)
-def recipe_check(request: Request, recipe: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
-    """Example:  wbltr recipe check ./mine.yaml
-
-    Every mistake of a recipe at once, with file and line.
-    """
-    from wbltr.cli import inspecting
-
-    inspecting.recipe_check(request, recipe)
-
-
 @verb(app, "status", EVERYWHERE)
 def status(request: Request) -> None:
     """Example:  wbltr status
 
     The store in use and the latest artifact of each stage.
     """
-    from wbltr.cli import inspecting
-
-    inspecting.status(request)
+    stores.status(request)
 
 
 def main() -> None:

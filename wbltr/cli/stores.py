@@ -322,3 +322,22 @@ def _folder_size(folder: Path) -> int:
         with suppress(OSError):
             size += path.stat().st_size if path.is_file() else 0
     return size
+
+
+def status(request: Request) -> None:
+    """The store and the latest artifact of each stage."""
+    from wbltr.cli.console import age
+    from wbltr.pipeline import artifact
+
+    store = opened(request)
+    rows = []
+    for name, object_id in store.refs().items():
+        if store.has(object_id):
+            record = artifact(store, object_id).record
+            recipe = (record.get("recipe") or {}).get("name", "")
+            rows.append((name, object_id[:12], recipe, age(store.ref_age(name) or 0.0)))
+    if request.json:
+        listed = [{"ref": r[0], "artifact": r[1], "recipe": r[2]} for r in rows]
+        console_of(request).document({"schema": 1, "command": "status", "store": str(store.root), "latest": listed})
+        return
+    console_of(request).table(("ref", "id", "recipe", ""), rows, f"store {store.root}")
