@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -21,7 +20,7 @@ def sampler(seed: int) -> BaseSampler:
 
         def before_trial(self, study: Any, trial: Any) -> None:
             """Called as a trial begins, before any of its values is drawn."""
-            drawn = int(np.random.SeedSequence([seed, trial.number]).generate_state(1)[0])
+            drawn = random.Random(f"{seed} {trial.number}").getrandbits(32)
             self.own = TPESampler(n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True, seed=drawn)
             self.own.before_trial(study, trial)
 
