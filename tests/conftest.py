@@ -15,9 +15,16 @@ TESTS = Path(__file__).resolve().parent
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
 
+from faults.counted import Counts  # noqa: E402
 from small_chain import RECIPE, RUNTIME, Tensors, as_arrays  # noqa: E402
 
 SHORT = ("--set", "features.epochs=3", "--set", "classifier.epochs=2", "--set", "embeddings.views=2", "--threads", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the end of the run tell how many faults were tried."""
+    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist sees only its share
+        config.pluginmanager.register(Counts(config), "counts")
 
 
 @dataclass(frozen=True)
