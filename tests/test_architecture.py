@@ -79,6 +79,7 @@ MAY: dict[str, set[str]] = {
 ROOM_OF_FILE = {
     "recipe_file": "recipe",
     "config": "recipe",
+    "dataset_config": "recipe",
     "rows": "recipe",
     "head_group": "heads",
     "head_forms": "heads",

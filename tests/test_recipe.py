@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from wbltr.config import Config
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
-from wbltr.recipe import ClassifierConfig, DatasetConfig, EvalConfig, FeaturesConfig, MaxNormConfig, Recipe
+from wbltr.recipe import ClassifierConfig, EvalConfig, FeaturesConfig, MaxNormConfig, Recipe
 from wbltr.rows import TRAINED, HeadSettings, Row
 
 FULL = ClassifierConfig(weight_decay=0.1, max_norm=MaxNormConfig())

@@ -23,52 +23,12 @@ from wbltr.config import (
     Teacher,
     added_later,
 )
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.rows import LOSS_SETTINGS, HeadSettings, Loss, Row, section_of
 
 Part = Literal["train", "val", "test"]
 Sampling = Literal["instance", "class-balanced", "square-root"]
-
-
-class DatasetConfig(Config):
-    """Which images, cut to which long tail (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019), or long-tailed as they are."""
-
-    source: Literal["cifar100", "cifar10", "digits", "imagenet-lt", "inaturalist18", "places-lt"]
-    imbalance_factor: Annotated[float, Field(ge=1, strict=True)] | None = 100  # images of the largest class / of the smallest
-    profile: Literal["exp", "step", "natural"] = "exp"  # `natural`: as the source's lists say
-    largest: Count | None = None  # images of the largest class; null: what every class of the source has
-    order: Literal["file", "shuffled"] = "file"  # which images a class keeps: its first, or a seeded choice
-    val: Literal["unused", "holdout", "list", "none"] = "unused"  # `unused`: images the long tail left out
-    seed: Seed = 0
-    on_bad_image: Literal["fail", "skip"] = added_later("fail")  # what becomes of listed images that cannot be decoded
-    # Keep a decoded copy of listed images, its shorter side brought down to so many pixels; null: decode the files each time.
-    copy_side: Annotated[int, Field(ge=8, le=1024, strict=True)] | None = added_later(None)
-
-    @property
-    def listed(self) -> bool:
-        """Whether lists name its images, which stay where they are."""
-        return self.source in ("imagenet-lt", "inaturalist18", "places-lt")
-
-    @model_validator(mode="after")
-    def _listed_sets_are_long_tailed_already(self) -> Self:
-        if self.listed != (self.profile == "natural"):
-            other = "natural, as its lists say" if self.listed else "exp or step"
-            raise ValueError(f"profile: {self.profile}: {self.source} has {other}")
-        if self.listed and (self.imbalance_factor is not None or self.largest is not None):
-            raise ValueError("profile: natural leaves nothing to cut; set imbalance_factor: null and leave largest out")
-        if not self.listed and self.imbalance_factor is None:
-            raise ValueError(f"{self.source} is cut to a long tail: give imbalance_factor")
-        return self
-
-    @model_validator(mode="after")
-    def _the_source_has_this_validation_part(self) -> Self:
-        if self.listed and self.val == "unused":
-            raise ValueError("val: unused: the long tail of a listed set left nothing out; use list, holdout or none")
-        if self.val == "list" and (not self.listed or self.source == "inaturalist18"):
-            raise ValueError(f"val: list: {self.source} has no list of validation images; use holdout or none")
-        if not self.listed and (self.on_bad_image != "fail" or self.copy_side is not None):
-            raise ValueError(f"on_bad_image, copy_side: {self.source} holds no image files")
-        return self
 
 
 class MaxNormConfig(Config):
@@ -123,9 +83,20 @@ class FeaturesConfig(LossConfig):
     """First stage: cross entropy with a tuned weight decay (section 4.1). The defaults are the paper's settings."""
 
     network: Literal[
-        "resnet20", "resnet32", "resnet44", "resnet56", "resnet110",
-        "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50", "small",
-    ] = "resnet34"  # fmt: skip
+        "resnet20",
+        "resnet32",
+        "resnet44",
+        "resnet56",
+        "resnet110",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnext50",
+        "small",
+        "none",
+    ] = "resnet34"  # fmt: skip; `none`: a head alone, on embeddings of one's own
     stem: Literal["cifar", "imagenet"] = added_later("cifar")  # 3x3, stride 1; or 7x7, stride 2 and max-pool
     prelogit: Count | None = added_later(None)  # dimensions of a linear layer before the classifier (appendix C: 2)
     epochs: Count = 200
@@ -165,6 +136,20 @@ class FeaturesConfig(LossConfig):
     def _resized_crops_have_a_size(self) -> Self:
         if (self.augment == "resized-crop-flip") != (self.image_size is not None):
             raise ValueError("augment: resized-crop-flip and image_size belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _a_head_alone_has_no_images(self) -> Self:
+        if self.network != "none":
+            return self
+        of_images = ("stem", "prelogit", "micro_batch", "select", "augment", "image_size", "pad", "snapshot_every")
+        told = [name for name in of_images if getattr(self, name) != type(self).model_fields[name].default]
+        if told:
+            raise ValueError(f"network: none trains a head alone: leave out {', '.join(told)}")
+        if self.precision == "bf16" or self.loss == "distill":
+            raise ValueError("network: none trains a head alone, in fp32 and without a teacher")
+        if self.head == "cosine" and (self.max_norm is not None or self.constraint != "none"):
+            raise ValueError("head: cosine on embeddings takes no constraint")
         return self
 
     @model_validator(mode="after")
@@ -335,6 +320,7 @@ class Recipe(Config):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "unnamed"
     paper: str = ""
+    embeddings_file: str = ""  # where embeddings of one's own lie; from the folder of the recipe's file
     claim: Claim | None = None
     dataset: DatasetConfig
     features: FeaturesConfig = FeaturesConfig()
@@ -344,6 +330,20 @@ class Recipe(Config):
     eval: EvalConfig = EvalConfig()
     heads: dict[Row, HeadSettings] = Field(default_factory=dict)
     rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
+
+    @model_validator(mode="after")
+    def _embeddings_need_no_network(self) -> Self:
+        own = self.dataset.source == "embeddings"
+        if own != (self.features.network == "none"):
+            raise ValueError("dataset.source: embeddings and features.network: none belong together")
+        if own != bool(self.embeddings_file):
+            raise ValueError("dataset.source: embeddings and embeddings_file: FILE belong together")
+        if own and (self.classifier.through_network or self.eval.flip or self.embeddings.views != 1):
+            raise ValueError(
+                "without images there is one view and no network: embeddings.views: 1, eval.flip: false, "
+                "classifier.mode: cached, classifier.layers: 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _settings_of_rows_are_used(self) -> Self:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime
-from wbltr.recipe import DatasetConfig
 from wbltr.recipe_file import load_recipe
 from wbltr.stages.dataset import fingerprint, pick, run
 

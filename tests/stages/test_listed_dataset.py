@@ -16,10 +16,10 @@ from wbltr.data.digests import StatCache
 from wbltr.data.imagefiles import look
 from wbltr.data.index import Index
 from wbltr.data.listed import LISTED
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import Stopped, WbltrError
 from wbltr.models import new_network
 from wbltr.pipeline import Runtime
-from wbltr.recipe import DatasetConfig
 from wbltr.stages import EmbeddingsStageConfig, embeddings
 from wbltr.stages.dataset import run
 

@@ -12,9 +12,10 @@ from wbltr.cli.request import Request
 from wbltr.cli.start import SECTIONS
 from wbltr.cli.stores import console_of, opened
 from wbltr.config import Config
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, header, make
-from wbltr.recipe import DatasetConfig, EvalConfig
+from wbltr.recipe import EvalConfig
 from wbltr.recipe_file import recipe_from_record
 from wbltr.report.differences import tensor_differences, witness_differences
 from wbltr.report.words import words

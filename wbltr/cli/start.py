@@ -11,9 +11,10 @@ from wbltr.cli.console import Console, age
 from wbltr.cli.request import Request
 from wbltr.cli.seeds import TRAINED
 from wbltr.config import Config
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, artifact
-from wbltr.recipe import ClassifierConfig, DatasetConfig, FeaturesConfig, Recipe
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, Recipe
 from wbltr.recipe_file import recipe_from_record, recipe_names
 from wbltr.stages import Lineage
 from wbltr.store import Store

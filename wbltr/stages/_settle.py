@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from wbltr.config import Teacher
 from wbltr.data.known import CONTENT
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Runtime, artifact, artifacts, look_up
-from wbltr.recipe import DatasetConfig, FeaturesConfig, Recipe, available_precision
+from wbltr.recipe import FeaturesConfig, Recipe, available_precision
 from wbltr.stages._table import DATASET, FEATURES
 from wbltr.store import Store
 

@@ -26,10 +26,10 @@ from wbltr.data.archives import locate, not_found
 from wbltr.data.download import download
 from wbltr.data.known import CIFAR10, CIFAR100
 from wbltr.data.sources import Source, load_cifar, load_digits
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.functional.longtail import long_tail_counts
 from wbltr.pipeline import Runtime
-from wbltr.recipe import DatasetConfig
 
 if TYPE_CHECKING:
     from wbltr.data.index import Index
