@@ -52,6 +52,12 @@ class Stopped(WbltrError):
     """A stop was asked for (Ctrl-C or a signal); raised between two steps, so that what is done can be saved."""
 
 
+def shown(text: str, most: int = 100) -> str:
+    """Somebody's text as a message quotes it: on one line, what does not print as its code, the end of a long one left out."""
+    visible = text[: most + 1] if text[: most + 1].isprintable() else ascii(text[: most + 1])[1:-1]
+    return visible if len(visible) <= most else f"{visible[:most]}…"
+
+
 def closest(word: str, choices: list[str]) -> str:
     """` Did you mean 'x'?` for the choice nearest to `word`, or nothing when none is near."""
     from difflib import get_close_matches

@@ -9,12 +9,16 @@ from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.reader import ReaderError
 
-from wbltr.errors import WbltrError, closest
+from wbltr.errors import WbltrError, closest, shown
 from wbltr.recipe import Recipe
 
 LARGEST_FILE = 1_000_000  # bytes
+LONGEST = 1000  # characters of a path in a message
+MOST_VALUES = 50_000  # of a file, names of fields counted: PyYAML takes a second for some 30,000
 DEEPEST = 20  # levels of nesting, and of `extends`
+NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Where = dict[tuple[str, ...], str]  # path of a field -> "file:line" it was written in
 
@@ -28,6 +32,11 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not read; use `extends`", event.start_mark)
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise yaml.MarkedYAMLError(None, None, f"the tag {shown(tag)} is not read", event.start_mark)
+        self._values = getattr(self, "_values", 0) + 1
+        if self._values > MOST_VALUES:
+            raise yaml.MarkedYAMLError(None, None, f"a recipe has at most {MOST_VALUES:,} values", event.start_mark)
         self._depth = getattr(self, "_depth", 0) + 1
         if self._depth > DEEPEST:
             raise yaml.MarkedYAMLError(None, None, f"nested deeper than {DEEPEST} levels", event.start_mark)
@@ -52,36 +61,39 @@ def _value(node: yaml.Node, path: tuple[str, ...], file: str, where: Where, mist
     line = f"{file}:{node.start_mark.line + 1}"
     where[path] = line
     match node:
-        case yaml.MappingNode(tag="tag:yaml.org,2002:map"):
+        case yaml.MappingNode():
             result: dict[str, Any] = {}
             for key, value in node.value:
-                name = str(key.value)
-                if not isinstance(key, yaml.ScalarNode):
-                    mistakes.append(f"{file}:{key.start_mark.line + 1}: a field's name must be a word")
+                there, name = f"{file}:{key.start_mark.line + 1}", str(key.value)
+                if not isinstance(key, yaml.ScalarNode) or NO_TEXT.search(name):
+                    mistakes.append(f"{there}: a field's name must be a word")
                 elif name in result:
-                    mistakes.append(f"{file}:{key.start_mark.line + 1}: {'.'.join((*path, name))} is given twice")
+                    mistakes.append(f"{there}: {_dotted((*path, name))} is given twice")
                 else:
                     result[name] = _value(value, (*path, name), file, where, mistakes)
             return result
-        case yaml.SequenceNode(tag="tag:yaml.org,2002:seq"):
+        case yaml.SequenceNode():
             return [_value(item, (*path, str(i)), file, where, mistakes) for i, item in enumerate(node.value)]
-        case yaml.ScalarNode():
-            text = node.value
-            match node.tag.rpartition(":")[2]:
-                case "null":
-                    return None
-                case "bool":
-                    return text == "true"
-                case "int":
-                    return int(text)
-                case "float":
-                    return float(text)
-                case "str":
-                    if node.style is None and re.fullmatch(r"[-+]?0[0-9]+", text):
-                        mistakes.append(f"{line}: {text} has a leading zero; write {int(text)}, or quote it as text")
-                    return text
-    mistakes.append(f"{line}: the tag {node.tag} is not read")
-    return None
+    text: str = node.value
+    match node.tag.rpartition(":")[2]:
+        case "null":
+            return None
+        case "bool":
+            return text == "true"
+        case "int":
+            return int(text)
+        case "float":
+            return float(text)
+    if isinstance(node, yaml.ScalarNode) and node.style is None and re.fullmatch(r"[-+]?0[0-9]+", text):
+        plain = re.sub("^([-+]?)0+(?=.)", r"\1", text)
+        mistakes.append(f"{line}: {shown(text)} has a leading zero; write {shown(plain)}, or quote it as text")
+    if odd := NO_TEXT.search(text):
+        mistakes.append(f"{line}: {_dotted(path)}: text holds the character {ascii(odd[0])[1:-1]}")
+    return text
+
+
+def _dotted(path: Sequence[str]) -> str:
+    return ".".join(map(shown, path)) or "recipe"
 
 
 def parse_yaml(text: str, file: str) -> tuple[Any, Where]:
@@ -104,9 +116,10 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Where]:
         value = None if node is None else _value(node, (), file, where, mistakes)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise WbltrError(f"{file}:{line}: {error.problem}", code="recipe") from None
-    except yaml.YAMLError as error:
-        raise WbltrError(f"{file}: not YAML text ({str(error).splitlines()[0]})", code="recipe") from None
+        raise WbltrError(f"{file}:{line}: {shown(str(error.problem), 200)}", code="recipe") from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise WbltrError(f"{file}:{line}: not YAML text ({error.reason})", code="recipe") from None
     if mistakes:
         raise WbltrError("\n".join(mistakes), code="recipe")
     return value, where
@@ -124,43 +137,54 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in recipes_folder().glob("*.yaml"))
 
 
-def _path_of(name: str) -> Path:
+def _path_of(name: str, asked: str = "") -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
         return Path(name)
     if name not in recipe_names():
         hint = f"recipes: {', '.join(recipe_names())}; a file of your own: --recipe ./mine.yaml"
-        raise WbltrError(f"no recipe named {name!r}.{closest(name, recipe_names())}", hint, "recipe")
+        raise WbltrError(f"{asked}no recipe named '{shown(name)}'.{closest(name, recipe_names())}", hint, "recipe")
     return recipes_folder() / f"{name}.yaml"
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, asked: str) -> str:
+    file = shown(str(path), LONGEST)
     try:
         if not path.is_file():
-            raise WbltrError(f"{path}: no such recipe file", f"recipes: {', '.join(recipe_names())}", "recipe")
+            raise WbltrError(f"{asked}{file}: no such recipe file", f"recipes: {', '.join(recipe_names())}", "recipe")
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise WbltrError(f"{path}: {size:,} bytes, a recipe has at most {LARGEST_FILE:,}", code="recipe")
+            raise WbltrError(f"{file}: {size:,} bytes, a recipe has at most {LARGEST_FILE:,}", code="recipe")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise WbltrError(f"{path}: not UTF-8 text (byte {error.start})", "save the file as UTF-8", "recipe") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise WbltrError(f"{file}:{line}: not UTF-8 text (byte {error.start})", "save the file as UTF-8", "recipe") from None
     except (OSError, ValueError) as error:
-        raise WbltrError(f"{str(path)!r}: cannot be read ({error})", code="recipe") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise WbltrError(f"{asked}{file}: cannot be read ({reason})", code="recipe") from None
 
 
-def _load_file(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Where]:
-    value, where = parse_yaml(_read(path), str(path))
+def _load_file(path: Path, seen: tuple[Path, ...], asked: str = "") -> tuple[dict[str, Any], Where]:
+    """A file's value, laid on what it extends.
+
+    Args:
+        seen: the files that extend it.
+        asked: where the last of them says so, to begin a message with.
+    """
+    file = shown(str(path), LONGEST)
+    value, where = parse_yaml(_read(path, asked), file)
     if path.resolve() in seen or len(seen) >= DEEPEST:
-        raise WbltrError(f"{path}: `extends` comes back to itself", code="recipe")
+        raise WbltrError(f"{asked}`extends` comes back to itself", code="recipe")
     if not isinstance(value, dict):
-        raise WbltrError(f"{path}:1: expected sections such as `dataset:`, found {type(value).__name__}", code="recipe")
+        raise WbltrError(f"{file}:1: expected sections such as `dataset:`, found {type(value).__name__}", code="recipe")
     parent = value.pop("extends", None)
     if parent is None:
         return value, where
+    asked = f"{where[('extends',)]}: extends: "
     if not isinstance(parent, str):
-        raise WbltrError(f"{where[('extends',)]}: extends: expected a recipe's name", code="recipe")
+        raise WbltrError(f"{asked}expected a recipe's name", code="recipe")
     # Name, paper and claim belong to the recipe that has them, never to one derived from it.
-    base_path = path.parent / parent if "/" in parent or parent.endswith((".yaml", ".yml")) else _path_of(parent)
-    base, base_where = _load_file(base_path, (*seen, path.resolve()))
+    below = "/" in parent or parent.endswith((".yaml", ".yml"))
+    base, base_where = _load_file(path.parent / parent if below else _path_of(parent, asked), (*seen, path.resolve()), asked)
     for own in ("name", "paper", "claim"):
         base.pop(own, None)
     return _merge(base, value), base_where | where
@@ -181,18 +205,20 @@ def _overrides(settings: Sequence[str], where: Where) -> dict[str, Any]:
     for text in settings:
         path, equals, value = text.partition("=")
         names = tuple(path.strip().split("."))
+        place = f"--set {shown(path.strip())}"
         if not equals or not all(names) or len(names) > DEEPEST:
-            raise WbltrError(f"--set {text!r}: expected section.field=value", "for example --set features.epochs=1", "usage")
+            told = f"--set '{shown(text)}': expected section.field=value"
+            raise WbltrError(told, "for example --set features.epochs=1", "usage")
         if names[0] == "extends":
             raise WbltrError("--set extends: only a recipe file extends another", code="usage")
-        parsed, lines = parse_yaml(value, f"--set {path.strip()}")
+        parsed, lines = parse_yaml(value, place)
         nested: Any = parsed
         for name in reversed(names):
             nested = {name: nested}
         result = _merge(result, nested)
-        where |= {names + below: line.rpartition(":")[0] for below, line in lines.items()} | {names: f"--set {path.strip()}"}
+        where |= {names + below: line.rpartition(":")[0] for below, line in lines.items()} | {names: place}
         for length in range(1, len(names)):
-            where.setdefault(names[:length], f"--set {path.strip()}")
+            where.setdefault(names[:length], place)
     return result
 
 
@@ -219,10 +245,10 @@ def _problem(error: Any, where: Where) -> str:
     if error["type"] == "value_error":
         # Fields that do not go together: what was typed on the command line is what made them so.
         lines = [place for below, place in where.items() if below[: len(path)] == path and place.startswith("--set ")] + lines
-    dotted = ".".join(path) or "recipe"
+    dotted = _dotted(path)
     match error["type"]:
         case "literal_error" if error["loc"][-1] == "[key]":
-            dotted, key = ".".join(map(str, error["loc"][:-2])), str(error["loc"][-2])
+            dotted, key = _dotted([str(part) for part in error["loc"][:-2]]), shown(str(error["loc"][-2]))
             known = [word.strip("'") for word in re.findall(r"'[^']+'", error["msg"])]
             text = f"{dotted}.{key}: no such row.{closest(key, known) or ' Known: ' + ', '.join(known)}"
         case "extra_forbidden":
