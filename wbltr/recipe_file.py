@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from wbltr.errors import WbltrError, closest, shown
 from wbltr.recipe import Recipe
 
 LARGEST_FILE = 1_000_000  # bytes
+PATHS = ("images", "root", "embeddings_file")  # fields that name what a user brings, from the folder of the recipe's file
 LONGEST = 1000  # characters of a path in a message
 MOST_VALUES = 50_000  # of a file, names of fields counted: PyYAML takes a second for some 30,000
 DEEPEST = 20  # levels of nesting, and of `extends`
@@ -176,6 +178,9 @@ def _load_file(path: Path, seen: tuple[Path, ...], asked: str = "") -> tuple[dic
         raise WbltrError(f"{asked}`extends` comes back to itself", code="recipe")
     if not isinstance(value, dict):
         raise WbltrError(f"{file}:1: expected sections such as `dataset:`, found {type(value).__name__}", code="recipe")
+    for name in PATHS:
+        if isinstance(given := value.get(name), str) and given:
+            value[name] = str(path.parent.resolve() / os.path.expanduser(given))  # noqa: PTH111 - of nobody it stays as it is
     parent = value.pop("extends", None)
     if parent is None:
         return value, where

@@ -20,7 +20,7 @@ from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import Stopped, WbltrError
 from wbltr.models import new_network
 from wbltr.pipeline import Runtime
-from wbltr.stages import EmbeddingsStageConfig, embeddings
+from wbltr.stages import EmbeddingsStageConfig, _room, embeddings
 from wbltr.stages.dataset import run
 
 
@@ -142,7 +142,7 @@ def test_a_set_whose_lists_nobody_looked_at_is_missing() -> None:
         ({"profile": "exp"}, "has natural, as its lists say"),
         ({"imbalance_factor": 100}, "leaves nothing to cut"),
         ({"largest": 5}, "leaves nothing to cut"),
-        ({"val": "unused"}, "left nothing out"),
+        ({"val": "unused"}, "nothing was left out"),
         ({"source": "inaturalist18"}, "no list of validation images"),
         ({"source": "cifar100"}, "has exp or step"),
         ({"source": "cifar100", "profile": "exp", "val": "none"}, "give imbalance_factor"),
@@ -168,7 +168,7 @@ def test_large_embeddings_are_written_to_the_disk_and_are_the_same(tmp_path: Pat
     inputs = {"dataset": tensors, "features": network}
     runtime = Runtime(threads=1, roots=(tmp_path / "images",), scratch=tmp_path)
     held = embeddings.run(section, inputs, runtime)
-    monkeypatch.setattr(embeddings, "MAP_ABOVE", 0)
+    monkeypatch.setattr(_room, "MAP_ABOVE", 0)
     mapped = embeddings.run(section, inputs, runtime)
     assert torch.equal(held["train.embeddings"], mapped["train.embeddings"])
     assert not torch.equal(held["train.embeddings"][0], held["train.embeddings"][1]), "two views"

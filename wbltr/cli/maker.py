@@ -105,7 +105,7 @@ class Maker:
             done=self._done,
         )
 
-    def load(self, node: Node) -> tuple[Made, dict[str, Any]]:
+    def load(self, node: Node | Artifact) -> tuple[Made, dict[str, Any]]:
         """Make a node and read its tensors."""
         return load_made(self.store, lambda: self.make(node))
 

@@ -22,7 +22,7 @@ from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, revise_recipe
 from wbltr.report.provenance import Origin, document
 from wbltr.report.words import head_words
-from wbltr.stages import Lineage, lineage, settle_precision, settle_shards, settle_teachers, source_roots
+from wbltr.stages import Lineage, lineage, settle_embeddings, settle_precision, settle_shards, settle_teachers, source_roots
 from wbltr.store import Corrupt, Vanished
 
 HISTORY = "history.test_accuracy"
@@ -80,6 +80,9 @@ class Session:
             raise WbltrError(f"--list: {verb.name} starts from a dataset that is finished", hint, "usage")
         if "dataset" not in line.known and (recipe.dataset.listed or request.lists):
             line, runtime = self._look(recipe, line, runtime)
+        elif "dataset" not in line.known and recipe.dataset.source == "embeddings":
+            source, file = settle_embeddings(self.store, recipe, runtime)
+            line, runtime = replace(line, source=source), replace(runtime, listed=file)
         recipe, teachers = settle_teachers(self.store, recipe)
         line = replace(line, teachers=teachers)
         if "features" not in line.known:
@@ -164,7 +167,7 @@ class Session:
         with self.working([node]):
             return self.maker.make(node)
 
-    def load(self, node: Node) -> tuple[Made, dict[str, Any]]:
+    def load(self, node: Node | Artifact) -> tuple[Made, dict[str, Any]]:
         """Make a node and read its tensors."""
         with self.working([node]):
             return self.maker.load(node)

@@ -21,6 +21,7 @@ from wbltr.stages._settle import (
     sharing_hint,
     source_roots,
 )
+from wbltr.stages._settle_own import settle_embeddings
 from wbltr.stages._table import (
     CARRY_A_HEAD,
     CLASSIFIER,
@@ -44,7 +45,8 @@ from wbltr.store import Store
 __all__ = [
     "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
     "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "PosthocStageConfig",
-    "SweepConfig", "lineage", "refuse_adjustment", "settle_precision", "settle_shards", "settle_source", "settle_teachers",
+    "SweepConfig", "lineage", "refuse_adjustment", "settle_embeddings",
+    "settle_precision", "settle_shards", "settle_source", "settle_teachers",
     "sharing_hint", "source_roots",
 ]  # fmt: skip
 
@@ -108,6 +110,7 @@ class Chain:
         self.recipe = recipe
         self.line = line or Lineage()
         self._embeddings: list[tuple[Part, Node | Artifact, Node]] = []
+        self._own = recipe.dataset.source == "embeddings"
 
     @cached_property
     def dataset(self) -> Node | Artifact:
@@ -141,8 +144,10 @@ class Chain:
             return self.features
         return self.line.known.get("finetune") or self.features
 
-    def embeddings(self, part: Part, head: Node | Artifact | None = None) -> Node:
-        """One part through the network of this head; without a head, through the first stage's."""
+    def embeddings(self, part: Part, head: Node | Artifact | None = None) -> Node | Artifact:
+        """One part through the network of this head; without a head, through the first stage's. One's own are the dataset."""
+        if self._own:
+            return self.dataset
         network = self.features if head is None else self.network_of(head)
         known = next((node for p, of, node in self._embeddings if p == part and of is network), None)
         if known is not None:
@@ -170,8 +175,10 @@ class Chain:
         self._embeddings.append((part, network, node))
         return node
 
-    def _embeddings_of(self, teacher: Teacher) -> Node:
+    def _embeddings_of(self, teacher: Teacher) -> Node | Artifact:
         """The very images that the second stage learns from, through the teacher's network."""
+        if self._own:
+            return self.dataset
         first, views = self.recipe.features, self.recipe.embeddings
         images = {name: getattr(first, name) for name in ("precision", "augment", "pad", "image_size")}
         network = {name: getattr(teacher, name) for name in Teacher.model_fields if name != "artifact"}
@@ -189,6 +196,10 @@ class Chain:
             raise WbltrError(
                 f"classifier.head: {section.head} changes a linear head, the first stage's is cosine", hint, "recipe"
             )
+        if self._own and section.through_network:
+            what = "mode: exact" if section.mode == "exact" else f"layers: {section.layers}"
+            hint = "train the head alone: classifier.mode=cached, classifier.layers=1"
+            raise WbltrError(f"classifier.{what} trains a network; embeddings of one's own have none", hint, "recipe")
         if not section.through_network:
             inputs = {"embeddings": self.embeddings("train"), "features": self.features, **self._teacher(section.teacher)}
             if isinstance(section.teacher, Teacher):

@@ -73,6 +73,8 @@ def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:
     """Give each of several processes its part of a batch, where the recipe does not say how a batch is cut."""
     if processes == 1 or recipe.features.micro_batch is not None:
         return recipe
+    if recipe.features.network == "none":
+        raise WbltrError("a head alone is trained in one process, torchrun started more", "run it by itself", "usage")
     batch = recipe.features.batch_size
     size = _micro_batch(batch, processes)
     if size is None:
@@ -115,6 +117,8 @@ def settle_precision(
     """
     if recipe.features.precision != "auto":
         return recipe
+    if recipe.features.network == "none":
+        return recipe.with_features(precision="fp32")
     best = available_precision()
     choices = [recipe.with_features(precision=p) for p in sorted(("bf16", "fp32"), key=lambda p: p != best)]
     section = recipe.dataset

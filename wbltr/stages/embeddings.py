@@ -6,12 +6,9 @@ Train: V augmented views. Val and test: view 0 plain (of files: the centre), vie
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,14 +16,13 @@ from wbltr.cores import free_cores
 from wbltr.data.augment import crop_and_flip, draw, padded
 from wbltr.data.crops import random_boxes
 from wbltr.data.stream import BLOCK, check_augment, image_files, is_index
-from wbltr.errors import WbltrError
 from wbltr.machine import autocast, enough_memory, prepare
 from wbltr.models import Network, empty_network
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.stages import EmbeddingsStageConfig
+from wbltr.stages._room import room
 
-MAP_ABOVE = 1 << 28  # bytes
 BATCH = 500  # images; part of the revision, since kernels may differ by batch size
 
 
@@ -77,7 +73,7 @@ def _files(
 ) -> Tensor:
     """`(V, N, D)` of images that lie in files: each is decoded once for all its views, a block of them at a time."""
     images = len(dataset[f"{config.part}.labels"])
-    embeddings = _room(config.views, images, network.embedding_size, runtime)
+    embeddings = torch.from_numpy(room(config.views, images, network.embedding_size, runtime))
     flips, boxes = torch.zeros(config.views, images, dtype=torch.bool), None
     train = config.part == "train"
     size = check_augment(config.augment if train else "none", config.image_size, files=True)
@@ -101,18 +97,3 @@ def _files(
                 with autocast(device, config.precision):
                     embeddings[view, place] = network(batch).float().cpu()
     return embeddings
-
-
-def _room(views: int, images: int, dimensions: int, runtime: Runtime) -> Tensor:
-    """`(V, N, D)` to be written to; a large one lies in a file without a name, so that memory does not grow with N."""
-    size = 4 * views * images * dimensions
-    if size <= MAP_ABOVE or runtime.scratch is None:
-        return torch.empty(views, images, dimensions)
-    with tempfile.TemporaryFile(dir=runtime.scratch) as file:
-        try:
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)  # now: a disk that is full later on would kill the process
-        except OSError as error:
-            raise WbltrError(f"no room for {size / 1e9:.1f} GB of embeddings: {error.strerror}", "free some", "disk") from None
-        return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=(views, images, dimensions)))

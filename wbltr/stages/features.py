@@ -4,7 +4,8 @@ Gives: `network.*` (every weight and buffer), `head.weight` float32 `(C, D)`, `h
 `head.scale` `()`; `history.loss`, `history.accuracy`, `history.lr` float64 `(E,)`, `history.norms` float32 `(E, C)`.
 Under a constraint also `history.at_radius`, `history.projected` float64 `(E,)`, as `classifier` has them; with `select:
 best-test` `history.test_accuracy` float64 `(E,)` and `selected` int64 `()`, the epoch from 0; with `snapshot_every`
-`snapshots.steps` int64 `(S,)` and `snapshots.weight` float32 `(S, C, D)`.
+`snapshots.steps` int64 `(S,)` and `snapshots.weight` float32 `(S, C, D)`. With `network: none` the dataset holds embeddings,
+and there is no `network.*`; a head alone has one `history.accuracy`, of the last epoch (NaN before).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
 from wbltr.stages import sharing_hint
+from wbltr.stages._head_alone import of_own_embeddings
 from wbltr.stages._losses import class_loss
 from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch, Probe, Snapshots, Watcher
@@ -42,6 +44,11 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     Under torchrun every process runs this, and the leader's result is the one that counts.
     """
     us = team()
+    if config.network == "none":
+        device = prepare(runtime.device, runtime.threads)
+        runtime.witness.update(device=str(device), threads=torch.get_num_threads())
+        with enough_memory("try --device cpu"):
+            return of_own_embeddings(config, inputs["dataset"], device, runtime)
     if config.shards % us.size:
         raise WbltrError(
             f"{us.size} processes cannot share {config.shards} parts of a batch: features.micro_batch is {config.micro_batch}",
