@@ -12,7 +12,7 @@ from wbltr.config import Config, Count, Seed, Share, added_later
 class DatasetConfig(Config):
     """Which images, cut to which long tail (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019), or long-tailed as they are."""
 
-    source: Literal["cifar100", "cifar10", "digits", "imagenet-lt", "inaturalist18", "places-lt", "embeddings"]
+    source: Literal["cifar100", "cifar10", "digits", "imagenet-lt", "inaturalist18", "places-lt", "images", "embeddings"]
     imbalance_factor: Annotated[float, Field(ge=1, strict=True)] | None = 100  # images of the largest class / of the smallest
     profile: Literal["exp", "step", "natural"] = "exp"  # `natural`: as the source's lists say
     largest: Count | None = None  # images of the largest class; null: what every class of the source has
@@ -22,26 +22,34 @@ class DatasetConfig(Config):
     on_bad_image: Literal["fail", "skip"] = added_later("fail")  # what becomes of listed images that cannot be decoded
     # Keep a decoded copy of listed images, its shorter side brought down to so many pixels; null: decode the files each time.
     copy_side: Annotated[int, Field(ge=8, le=1024, strict=True)] | None = added_later(None)
-    # Shares of each class for parts that a set of one's own does not name: of all its rows, and of those left for training.
+    # Shares of each class for parts that a set of one's own does not name; `val_share` where val: holdout.
     test_share: Share = added_later(0.2)
     val_share: Share = added_later(0.1)
+    # Hold pictures of one's own as squares of so many pixels, grey or colour; null: stream them from their files.
+    side: Annotated[int, Field(ge=8, le=256, strict=True)] | None = added_later(None)
+    channels: Literal[1, 3] | None = added_later(None)
     normalize: Literal["none", "l2"] = added_later("none")  # of embeddings: as they are, or each of unit norm
 
     @property
     def own(self) -> bool:
         """Whether it is nobody's benchmark: what the user brings, long-tailed as it is."""
-        return self.source == "embeddings"
+        return self.source in ("images", "embeddings")
 
     @property
     def listed(self) -> bool:
         """Whether lists name its images, which stay where they are."""
         return self.source in ("imagenet-lt", "inaturalist18", "places-lt")
 
+    @property
+    def in_files(self) -> bool:
+        """Whether its images are files, which are looked at before any key."""
+        return self.listed or self.source == "images"
+
     @model_validator(mode="after")
     def _listed_sets_are_long_tailed_already(self) -> Self:
         natural = self.listed or self.own
         if natural != (self.profile == "natural"):
-            other = "natural, as it is" if natural else "exp or step"
+            other = "natural, as its lists say" if self.listed else "natural, as it is" if natural else "exp or step"
             raise ValueError(f"profile: {self.profile}: {self.source} has {other}")
         if natural and (self.imbalance_factor is not None or self.largest is not None):
             raise ValueError("profile: natural leaves nothing to cut; set imbalance_factor: null and leave largest out")
@@ -55,8 +63,12 @@ class DatasetConfig(Config):
             raise ValueError("val: unused: nothing was left out of a set that is taken as it is; use list, holdout or none")
         if self.val == "list" and (not (self.listed or self.own) or self.source == "inaturalist18"):
             raise ValueError(f"val: list: {self.source} has no list of validation images; use holdout or none")
-        if not self.listed and (self.on_bad_image != "fail" or self.copy_side is not None):
+        if not self.in_files and (self.on_bad_image != "fail" or self.copy_side is not None):
             raise ValueError(f"on_bad_image, copy_side: {self.source} holds no image files")
+        if (self.side is None) != (self.channels is None) or (self.side is not None and self.source != "images"):
+            raise ValueError("side and channels belong together, and to source: images")
+        if self.side is not None and self.copy_side is not None:
+            raise ValueError("copy_side: with side the pictures are held already")
         if self.normalize != "none" and self.source != "embeddings":
             raise ValueError(f"normalize: {self.source} holds no embeddings")
         if not self.own and (self.test_share, self.val_share) != (0.2, 0.1):

@@ -320,6 +320,8 @@ class Recipe(Config):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "unnamed"
     paper: str = ""
+    images: str = ""  # where pictures of one's own lie, a folder or a table; from the folder of the recipe's file
+    root: str = ""  # what the table's paths start from; default: the table's own folder
     embeddings_file: str = ""  # where embeddings of one's own lie; from the folder of the recipe's file
     claim: Claim | None = None
     dataset: DatasetConfig

@@ -72,6 +72,31 @@ def centre(pixels: Tensor, size: int) -> Tensor:
     return resized(pixels, tall, wide)[:, top : top + size, left : left + size]
 
 
+def fitted(pixels: Tensor, side: int, channels: int) -> Tensor:
+    """A whole picture as a small square: the shorter side brought to `side`, the centre taken.
+
+    Args:
+        pixels: `(3, H, W)` uint8.
+        side: pixels of the square.
+        channels: 3, or 1 for grey.
+
+    Returns:
+        `(channels, side, side)` uint8.
+    """
+    height, width = pixels.shape[1:]
+    tall, wide = (side, max(side, side * width // height)) if height <= width else (max(side, side * height // width), side)
+    top, left = (tall - side) // 2, (wide - side) // 2
+    square = resized(pixels, tall, wide)[:, top : top + side, left : left + side]
+    return grey(square) if channels == 1 else square
+
+
+def grey(pixels: Tensor) -> Tensor:
+    """`(3, H, W)` uint8 → `(1, H, W)`: luma by ITU-R 601, as Pillow has it; what is grey already keeps its values."""
+    red, green, blue = pixels.int()
+    luma: Tensor = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+    return luma.to(torch.uint8)[None]
+
+
 def resized(pixels: Tensor, height: int, width: int) -> Tensor:
     """`(3, H, W)` uint8 → `(3, height, width)`, bilinear with anti-aliasing."""
     if pixels.shape[1:] == (height, width):

@@ -104,14 +104,32 @@ def look(
     problems = Problems()
     listings = read_lists(lists, problems)
     root = _root_of(listings, folders).resolve()
-    stats = [_stats(listing, root, problems) for listing in listings]
-    problems.settle("correct the lists or the folder: --list DIR, --root DIR")
     notice(f"reading {known.title} from {root}, lists from {', '.join(sorted({str(p.parent) for p in lists.values()}))}")
-    parts = dict(zip(lists, _hashed(listings, root, stats, cache, tick), strict=True))
+    hint = "correct the lists or the folder: --list DIR, --root DIR"
+    parts = dict(zip(lists, checked(listings, root, cache, tick, problems, hint), strict=True))
     departures = [
         text for part, files in parts.items() for text in known.departures(part, [*zip(files.paths, files.labels, strict=True)])
     ]
     return ListedImages(known, root, lists, parts, class_names(listings), tuple(departures), cache)
+
+
+def checked(
+    listings: Sequence[Listing], root: Path, cache: StatCache, tick: Tick, problems: Problems, hint: str
+) -> list[Files]:
+    """The files that rows name, each hashed unless the cache knows it; sorted by path.
+
+    Args:
+        root: resolved.
+        tick: see `look`.
+        problems: of the rows so far.
+        hint: what to do about them.
+
+    Raises:
+        WbltrError: code "missing"; every problem at once.
+    """
+    stats = [_stats(listing, root, problems) for listing in listings]
+    problems.settle(hint)
+    return _hashed(listings, root, stats, cache, tick)
 
 
 def expanded(path: Path) -> Path:
@@ -142,10 +160,10 @@ def _stats(listing: Listing, root: Path, problems: Problems) -> list[os.stat_res
             own = os.lstat(whole)
             folder = os.path.dirname(whole)  # noqa: PTH120 - as often as there are images
             if folder not in inside:
-                inside[folder] = _below(folder, real)
+                inside[folder] = below(folder, real)
             if modes.S_ISLNK(own.st_mode):
                 own = os.stat(whole)  # noqa: PTH116
-                why = "" if _below(whole, real) else "is a link that leaves the image root"
+                why = "" if below(whole, real) else "is a link that leaves the image root"
             if not inside[folder]:
                 why = "lies behind a link that leaves the image root"
             elif not why and not modes.S_ISREG(own.st_mode):
@@ -160,7 +178,8 @@ def _stats(listing: Listing, root: Path, problems: Problems) -> list[os.stat_res
     return found
 
 
-def _below(path: str, real: str) -> bool:
+def below(path: str, real: str) -> bool:
+    """Whether a path, its links followed, lies in the folder `real`, which has none."""
     own = os.path.realpath(path)
     return own == real or own.startswith(real.rstrip("/") + "/")
 

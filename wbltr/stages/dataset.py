@@ -7,17 +7,14 @@ uint8 `(32,)` of the training part; `canonical` bool `()`: whether the training 
 Of a set whose images are files, in place of `p.images` and `p.index` for each part p an index of them: `p.paths` uint8
 `(bytes,)`, `p.offsets` int64 `(N + 1,)`, `p.sizes` int64 `(N,)`, `p.digests` uint8 `(N, 32)`, `p.shapes` int32 `(N, 2)`, as
 `wbltr.data.index` has them; and `skipped` int64 `(3,)`: images of train, val and test that could not be decoded.
+Of embeddings of one's own: see `wbltr.stages._own_embeddings`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,14 +27,11 @@ from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.functional.longtail import long_tail_counts
 from wbltr.pipeline import Runtime
-
-if TYPE_CHECKING:
-    from wbltr.data.index import Index
+from wbltr.stages._dataset_parts import SHOWN, as_json, copied, fingerprint, judge, tell
 
 VALIDATION_PER_CLASS = 20  # `unused`: images taken of what the long tail left out
 HELD_OUT = 0.1  # `holdout`: share of a class's training images
 MOST_WITHOUT = 0.05  # `unused`: classes that may go without validation images
-SHOWN = 20  # images that cannot be decoded and are named
 
 Picks = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], bool]  # train index, validation index, nothing held out
 
@@ -117,18 +111,18 @@ def _held_out(images: int) -> int:
     return min(max(1, int(images * HELD_OUT)), images - 1)
 
 
-def fingerprint(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> bytes:
-    """SHA-256 over shape, pixels and labels of a training part: equal exactly when the images, labels and order are."""
-    digest = hashlib.sha256(json.dumps(images.shape).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(labels.astype("<i8").tobytes())
-    return digest.digest()
-
-
 def run(config: DatasetConfig, _: Mapping[str, Any], runtime: Runtime) -> dict[str, Any]:
     """Cut the long tail; see the module's docstring for the tensors."""
+    if config.source == "images":
+        from wbltr.stages._own_images import run_own
+
+        return run_own(config, runtime)
     if config.listed:
         return _indexed(config, runtime)
+    if config.source == "embeddings":
+        from wbltr.stages._own_embeddings import own_embeddings
+
+        return own_embeddings(config, runtime)
     source = read_source(config, runtime)
     classes = len(source.class_names)
     train, val, whole = pick(source.train_labels, classes, config, config.source)
@@ -136,7 +130,7 @@ def run(config: DatasetConfig, _: Mapping[str, Any], runtime: Runtime) -> dict[s
     images, labels = source.train_images[train], source.train_labels[train]
     counts = np.bincount(labels, minlength=classes).astype(np.int64)
     mark = fingerprint(images, labels)
-    _tell(runtime, config, counts, mark, canonical, source.train_labels[val], len(source.test_labels), {})
+    tell(runtime, config, counts, mark, canonical, source.train_labels[val], len(source.test_labels), {})
     return {
         "train.images": images,
         "train.labels": labels,
@@ -147,42 +141,10 @@ def run(config: DatasetConfig, _: Mapping[str, Any], runtime: Runtime) -> dict[s
         "test.images": source.test_images,
         "test.labels": source.test_labels,
         "class_counts": counts,
-        "class_names": _as_json(source.class_names),
+        "class_names": as_json(source.class_names),
         "fingerprint": np.frombuffer(mark, np.uint8),
         "canonical": np.array(canonical),
     }
-
-
-def _as_json(names: Sequence[str]) -> np.ndarray[Any, Any]:
-    return np.frombuffer(json.dumps(list(names), ensure_ascii=False).encode(), np.uint8)
-
-
-def _tell(
-    runtime: Runtime,
-    config: DatasetConfig,
-    counts: np.ndarray[Any, Any],
-    mark: bytes,
-    canonical: bool,
-    val_labels: np.ndarray[Any, Any],
-    test: int,
-    more: Mapping[str, Any],
-) -> None:
-    """Report what the dataset is."""
-    runtime.report(
-        {
-            "source": config.source,
-            "classes": len(counts),
-            "train": int(counts.sum()),
-            "val": len(val_labels),
-            "test": test,
-            "largest": int(counts.max()),
-            "smallest": int(counts.min()),
-            "canonical": canonical,
-            "classes_without_val": len(counts) - len(np.unique(val_labels)),
-            "fingerprint": mark.hex()[:12],
-            **more,
-        }
-    )
 
 
 def _indexed(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
@@ -202,7 +164,7 @@ def _indexed(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
         sound[part] = np.setdiff1d(np.arange(len(files.paths)), [number for number, _ in found])
         skipped[("train", "val", "test").index(part)] = len(found)
         bad += [f"{images.root / files.paths[number]}: {why}" for number, why in found]
-    _judge(config, bad, runtime)
+    judge(config, bad, runtime)
     labels = {part: np.array(files.labels, np.int64)[sound[part]] for part, files in images.parts.items()}
     classes = len(images.class_names)
     for part in ("train", "test"):
@@ -222,54 +184,20 @@ def _indexed(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
     if departures:
         runtime.notice(f"not the benchmark's own set: {'; '.join(departures)}")
     more = {"skipped": len(bad), "departures": departures}
-    _tell(runtime, config, counts, mark, not departures, parts["val"].labels, len(parts["test"]), more)
+    tell(runtime, config, counts, mark, not departures, parts["val"].labels, len(parts["test"]), more)
     tensors = {name: tensor for part, index in parts.items() for name, tensor in index.tensors(part).items()}
     if config.copy_side is not None:
         for part, index in parts.items():
-            tensors |= _copied(part, index, images.root, config.copy_side, workers, runtime)
+            tensors |= copied(part, index, images.root, config.copy_side, workers, runtime)
     return {
         **tensors,
         "class_counts": counts.astype(np.int64),
-        "class_names": _as_json(images.class_names),
+        "class_names": as_json(images.class_names),
         "fingerprint": np.frombuffer(mark, np.uint8),
         "canonical": np.array(not departures),
         "skipped": skipped,
     }
 
 
-def _copied(part: str, index: Index, root: Path, side: int, workers: int, runtime: Runtime) -> dict[str, Any]:
-    """Where a part's decoded copy lies: each shard is an object of its own, made one after the other and kept as it is done."""
-    from wbltr.data.copies import copied_shapes, pack, shard_bounds
-    from wbltr.data.stream import ImageFiles
-
-    shapes = copied_shapes(index.shapes, side)
-    bounds = shard_bounds(shapes)
-    files = ImageFiles(index, [root], side, workers)
-
-    def decoded(first: int, end: int) -> Iterator[Any]:
-        for number, pixels in enumerate(files.in_order(files.pixels, iter(range(first, end)), 0), first):
-            runtime.tick(number, len(index))
-            yield pixels
-
-    def shard(first: int, end: int) -> dict[str, Any]:
-        return {"pixels": pack(decoded(first, end), shapes[first:end])}
-
-    pairs = list(pairwise(bounds.tolist()))
-    kept = [runtime.keep(f"{part}-{first}-{end}", partial(shard, first, end)) for first, end in pairs]
-    digests = np.frombuffer(bytes.fromhex("".join(kept)), np.uint8).reshape(-1, 32)
-    return {f"{part}.shards": digests, f"{part}.bounds": bounds, f"{part}.shapes": shapes}
-
-
 def _advance(runtime: Runtime, before: int, total: int, done: int) -> None:
     runtime.tick(before + done, total)
-
-
-def _judge(config: DatasetConfig, bad: Sequence[str], runtime: Runtime) -> None:
-    """Refuse images that cannot be decoded, or say that they are skipped."""
-    if not bad:
-        return
-    shown = [*bad[:SHOWN], *([f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else [])]
-    if config.on_bad_image == "fail":
-        raise WbltrError("\n".join(shown), "repair them, or leave them out: --on-bad-image skip", "integrity")
-    for line in (f"skipping {len(bad):,} images that cannot be decoded", *shown):
-        runtime.notice(line)

@@ -1,0 +1,157 @@
+"""Somebody's own pictures as they are when they are looked at: which there are, of which class, their digests. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbltr.data.digests import StatCache
+from wbltr.data.folders import OwnRow, read_folder
+from wbltr.data.imagefiles import Files, Tick, checked, expanded, is_folder
+from wbltr.data.lists import ODD, Listing, Problems
+from wbltr.data.tables import is_table, read_table
+from wbltr.errors import WbltrError
+
+if TYPE_CHECKING:
+    from wbltr.data.pictures import Pictures
+
+SHOWN = 10  # classes that a message names
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """Pictures in class folders or named by a table.
+
+    Attributes:
+        place: the folder, or the table.
+        root: what paths are relative to.
+        files: every picture, sorted by path.
+        given: of each, the part that the set itself says; empty where it says none.
+        groups: of each, the group that stays in one part; empty where it has none.
+        class_names: in label order, sorted.
+        cache: what is known of the files.
+        looks: what `seen` found, by side and channels.
+    """
+
+    place: Path
+    root: Path
+    files: Files
+    given: Sequence[str]
+    groups: Sequence[str]
+    class_names: tuple[str, ...]
+    cache: StatCache
+    looks: dict[tuple[int | None, int | None], Pictures] = field(default_factory=dict)
+
+    def seen(self, side: int | None, channels: int | None, workers: int, tick: Tick) -> Pictures:
+        """Every picture decoded; once for each side and channels. See `wbltr.data.pictures.see`."""
+        if (side, channels) not in self.looks:
+            from wbltr.data.pictures import see  # torch
+
+            self.looks[side, channels] = see(self.root, self.files, side, channels, workers, tick)
+        return self.looks[side, channels]
+
+    @cached_property
+    def content(self) -> str:
+        """What goes into keys: SHA-256 over the class names and each picture's label, part, group, digest and path, sorted."""
+        digest = hashlib.sha256(json.dumps(self.class_names, ensure_ascii=False).encode() + b"\n")
+        files = self.files
+        for row in zip(files.labels, self.given, self.groups, map(bytes.hex, files.digests), files.paths, strict=True):
+            digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        return digest.hexdigest()
+
+
+def look_at_own(
+    place: Path,
+    root: Path | None,
+    cache: StatCache,
+    tick: Tick = lambda done, total: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> OwnImages:
+    """Read the class folders or the table, check every picture's file and class, and hash those that the cache does not know.
+
+    Args:
+        place: a folder of class folders, or a table.
+        root: what a table's paths are relative to; None: the table's own folder. In place of a folder of class folders.
+        tick: called with files hashed and files in all; may raise to stop.
+        notice: one line for the user.
+
+    Raises:
+        WbltrError: code "missing" for what is not there, "recipe" for classes and tables that cannot be used.
+    """
+    place = expanded(place)
+    problems = Problems()
+    if is_table(place):
+        if not place.is_file():
+            raise WbltrError(f"{place}: no such table", "name it: --images FILE, or for make-dataset --csv FILE", "missing")
+        home = _folder(expanded(root) if root is not None else place.parent)
+        rows = read_table(place, home, problems)
+        problems.settle("correct the table, or name the folder that its paths start from: --root DIR")
+        if not rows:
+            raise WbltrError(f"{place}: names no pictures", "a line for each: path,label", "missing")
+    else:
+        place = home = _folder(expanded(root) if root is not None else place)
+        rows = read_folder(home, notice, lambda: tick(-1, -1))
+    class_names = _class_names(rows, place)
+    label_of = {name: label for label, name in enumerate(class_names)}
+    listing = _Listing("all", place, [row.path for row in rows], [label_of[row.label] for row in rows])
+    listing.rows = rows
+    hint = (
+        "correct the table, or name the folder that its paths start from: --root DIR" if is_table(place) else "check the folder"
+    )
+    (files,) = checked([listing], home, cache, tick, problems, hint)
+    row_of = {row.path: row for row in rows}
+    found = [row_of[path] for path in files.paths]
+    return OwnImages(
+        place.resolve(), home, files, [row.part for row in found], [row.group for row in found], class_names, cache
+    )
+
+
+class _Listing(Listing):
+    """Rows that know themselves where they were named."""
+
+    rows: Sequence[OwnRow] = ()
+
+    def where(self, row: int) -> str:
+        """A row's place, in words; of a class folder its own name."""
+        return self.rows[row].place or str(self.file)
+
+
+def _folder(path: Path) -> Path:
+    if not is_folder(path):
+        why = "is no folder that can be read" if path.exists() else "no such folder"
+        raise WbltrError(f"{path}: {why}", "name the folder of the class folders: --images DIR", "missing")
+    return path.resolve()
+
+
+def _class_names(rows: Sequence[OwnRow], place: Path) -> tuple[str, ...]:
+    """Sorted class names, none like another, each with something to learn from."""
+    places: dict[str, str] = {}
+    trained: set[str] = set()
+    for row in rows:
+        places.setdefault(row.label, row.place)
+        if row.part in ("", "train"):
+            trained.add(row.label)
+    names = sorted(places)
+    like: dict[str, str] = {}
+    for name in names:
+        where = places[name] or str(place)
+        if not name.strip() or ODD.search(name) or len(name) > 200:
+            told = "is empty" if not name.strip() else "holds a control character" if ODD.search(name) else "is too long"
+            raise WbltrError(f"{where}: the class name {name[:40]!r} {told}", "rename the class", "recipe")
+        twin = like.setdefault(" ".join(unicodedata.normalize("NFC", name).split()).casefold(), name)
+        if twin != name:
+            told = f"the classes {twin!r} and {name!r} differ only in case, blanks or Unicode form"
+            raise WbltrError(f"{where}: {told}", "give them one name, or two that differ", "recipe")
+    if len(names) < 2:
+        hint = "a classifier tells at least two classes apart"
+        raise WbltrError(f"{place}: only one class, {names[0]!r}", hint, "recipe")
+    if without := [name for name in names if name not in trained]:
+        shown = ", ".join(map(repr, without[:SHOWN])) + (f" and {len(without) - SHOWN:,} more" if len(without) > SHOWN else "")
+        raise WbltrError(f"{place}: no training picture of {shown}", "add some, or leave the class out", "recipe")
+    return tuple(names)

@@ -1,0 +1,121 @@
+"""One look at every picture of a set: its size, a digest of its pixels, a perceptual hash, and if asked for it a square."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from wbltr.data.crops import fitted, grey, resized
+from wbltr.data.decode import REFUSALS, BadImage, decode, jpeg_decoder
+from wbltr.data.digests import in_threads
+from wbltr.data.imagefiles import Files
+from wbltr.errors import WbltrError
+
+GREY = ("1", "L", "LA", "I", "F")  # Pillow's modes without colour; those of 16 bits begin with I;16
+WEIGHTS = 1 << np.arange(64, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was seen.
+
+    Attributes:
+        shapes: int32 `(N, 2)`, height and width in pixels; 0 where it cannot be decoded.
+        marks: of each, a digest of its pixels; empty where it cannot be decoded.
+        hashes: uint64 `(N,)`, see `difference_hash`.
+        squares: uint8 `(N, C, S, S)`, see `fitted`; None where no side was asked for.
+        bad: number and reason of those that cannot be decoded.
+    """
+
+    shapes: NDArray[np.int32]
+    marks: list[bytes]
+    hashes: NDArray[np.uint64]
+    squares: NDArray[np.uint8] | None
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
+def survey(root: Path, files: Files, tick: Callable[[int, int], None]) -> tuple[int, bool]:
+    """The median of the shorter sides in pixels, and whether all pictures are grey, by their headers; 0 where none has one."""
+    sides, coloured = [], False
+    for number, path in enumerate(files.paths):
+        tick(number, len(files.paths))
+        try:
+            with Image.open(root / path) as image:
+                sides.append(min(image.size))
+                coloured |= image.mode not in GREY and not image.mode.startswith("I;16")
+        except (*REFUSALS, Image.DecompressionBombError, Image.DecompressionBombWarning):
+            continue
+    return (int(np.median(sides)) if sides else 0), not coloured
+
+
+def see(
+    root: Path, files: Files, side: int | None, channels: int | None, workers: int, tick: Callable[[int, int], None]
+) -> Pictures:
+    """Decode every picture once.
+
+    Args:
+        side, channels: of the squares; None: none are kept.
+        workers: threads.
+        tick: called with pictures done and pictures in all; may raise to stop.
+
+    Raises:
+        WbltrError: code "integrity" for a file that changed since it was hashed, "missing" for one that cannot be read.
+    """
+    total = len(files.paths)
+    squares = None if side is None else np.zeros((total, channels or 3, side, side), np.uint8)
+    seen = Pictures(np.zeros((total, 2), np.int32), [b""] * total, np.zeros(total, np.uint64), squares)
+
+    def look(number: int) -> str:
+        path = root / files.paths[number]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise WbltrError(f"{path}: cannot be read: {error.strerror}", "check the disk", "missing") from None
+        if hashlib.sha256(data).digest() != files.digests[number]:
+            raise WbltrError(f"{path}: changed while the dataset was made", "run the same command again", "integrity")
+        try:
+            pixels = decode(data)
+        except BadImage as error:
+            return str(error)
+        seen.shapes[number] = pixels.shape[1:]
+        digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+        digest.update(pixels.contiguous().numpy().data)
+        seen.marks[number], seen.hashes[number] = digest.digest(), difference_hash(pixels)
+        if side is not None and squares is not None:
+            squares[number] = fitted(pixels, side, squares.shape[1]).numpy()
+        return ""
+
+    jpeg_decoder()
+    done = in_threads(look, range(total), workers, begin=partial(torch.set_num_threads, 1))
+    for number, why in enumerate(done):
+        tick(number + 1, total)
+        if why:
+            seen.bad.append((number, why))
+    return seen
+
+
+def difference_hash(pixels: Tensor) -> int:
+    """Whether each point of a grey 8 x 9 picture is darker than its right neighbour: `(3, H, W)` uint8 → 64 bits.
+
+    Source: N. Krawetz, "Kind of Like That", 2013.
+    """
+    small = resized(grey(pixels), 8, 9)[0].numpy()
+    return int(WEIGHTS[(small[:, :-1] < small[:, 1:]).reshape(-1)].sum())
+
+
+def channel_statistics(squares: NDArray[np.uint8], rows: Sequence[int] | NDArray[np.int64]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over some squares, of pixels in [0, 1], with four digits; at least 0.0001."""
+    histograms = [np.bincount(squares[rows, channel].reshape(-1), minlength=256) for channel in range(squares.shape[1])]
+    levels = np.arange(256) / 255
+    means = [float(h @ levels / h.sum()) for h in histograms]
+    variances = [float(h @ (levels - mean) ** 2 / h.sum()) for h, mean in zip(histograms, means, strict=True)]
+    return [round(mean, 4) for mean in means], [max(round(variance**0.5, 4), 1e-4) for variance in variances]

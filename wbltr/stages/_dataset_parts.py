@@ -1,0 +1,97 @@
+"""What a dataset of any source is made of and told by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wbltr.dataset_config import DatasetConfig
+from wbltr.errors import WbltrError
+from wbltr.pipeline import Runtime
+
+if TYPE_CHECKING:
+    from wbltr.data.index import Index
+
+SHOWN = 20  # images that cannot be decoded and are named
+
+
+def fingerprint(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> bytes:
+    """SHA-256 over shape, pixels and labels of a training part: equal exactly when the images, labels and order are."""
+    digest = hashlib.sha256(json.dumps(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.digest()
+
+
+def as_json(names: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Names as the bytes of a JSON text."""
+    return np.frombuffer(json.dumps(list(names), ensure_ascii=False).encode(), np.uint8)
+
+
+def tell(
+    runtime: Runtime,
+    config: DatasetConfig,
+    counts: np.ndarray[Any, Any],
+    mark: bytes,
+    canonical: bool,
+    val_labels: np.ndarray[Any, Any],
+    test: int,
+    more: Mapping[str, Any],
+) -> None:
+    """Report what the dataset is."""
+    runtime.report(
+        {
+            "source": config.source,
+            "classes": len(counts),
+            "train": int(counts.sum()),
+            "val": len(val_labels),
+            "test": test,
+            "largest": int(counts.max()),
+            "smallest": int(counts.min()),
+            "canonical": canonical,
+            "classes_without_val": len(counts) - len(np.unique(val_labels)),
+            "fingerprint": mark.hex()[:12],
+            **more,
+        }
+    )
+
+
+def copied(part: str, index: Index, root: Path, side: int, workers: int, runtime: Runtime) -> dict[str, Any]:
+    """Where a part's decoded copy lies: each shard is an object of its own, made one after the other and kept as it is done."""
+    from wbltr.data.copies import copied_shapes, pack, shard_bounds
+    from wbltr.data.stream import ImageFiles
+
+    shapes = copied_shapes(index.shapes, side)
+    bounds = shard_bounds(shapes)
+    files = ImageFiles(index, [root], side, workers)
+
+    def decoded(first: int, end: int) -> Iterator[Any]:
+        for number, pixels in enumerate(files.in_order(files.pixels, iter(range(first, end)), 0), first):
+            runtime.tick(number, len(index))
+            yield pixels
+
+    def shard(first: int, end: int) -> dict[str, Any]:
+        return {"pixels": pack(decoded(first, end), shapes[first:end])}
+
+    pairs = list(pairwise(bounds.tolist()))
+    kept = [runtime.keep(f"{part}-{first}-{end}", partial(shard, first, end)) for first, end in pairs]
+    digests = np.frombuffer(bytes.fromhex("".join(kept)), np.uint8).reshape(-1, 32)
+    return {f"{part}.shards": digests, f"{part}.bounds": bounds, f"{part}.shapes": shapes}
+
+
+def judge(config: DatasetConfig, bad: Sequence[str], runtime: Runtime) -> None:
+    """Refuse images that cannot be decoded, or say that they are skipped."""
+    if not bad:
+        return
+    shown = [*bad[:SHOWN], *([f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else [])]
+    if config.on_bad_image == "fail":
+        raise WbltrError("\n".join(shown), "repair them, or leave them out: --on-bad-image skip", "integrity")
+    for line in (f"skipping {len(bad):,} images that cannot be decoded", *shown):
+        runtime.notice(line)

@@ -1,0 +1,162 @@
+"""A dataset of somebody's own pictures: their parts, and their pixels or an index of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wbltr.cores import free_cores
+from wbltr.data.duplicates import Twins, contradictions, find_twins, group_rows
+from wbltr.data.splitting import split_rows
+from wbltr.dataset_config import DatasetConfig
+from wbltr.errors import WbltrError
+from wbltr.pipeline import Runtime
+from wbltr.stages._dataset_parts import as_json, copied, fingerprint, judge, tell
+
+if TYPE_CHECKING:
+    from wbltr.data.own_images import OwnImages
+    from wbltr.data.pictures import Pictures
+
+PARTS = ("train", "val", "test")
+SHOWN = 3  # examples of duplicates
+NAMED = 10  # classes that a message names
+
+
+@dataclass(frozen=True)
+class OwnParts:
+    """Which picture is in which part.
+
+    Attributes:
+        rows: part → numbers of its pictures, sorted.
+        labels: `(N,)` int64, of every picture.
+        counts: `(C,)` int64, training pictures of each class.
+    """
+
+    rows: Mapping[str, NDArray[np.int64]]
+    labels: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig) -> OwnParts:
+    """The parts that the set names itself, and by class and seed those that it does not.
+
+    Where parts are drawn, pictures of equal pixels and those of one group stay together.
+
+    Raises:
+        WbltrError: code "recipe" where the section asks for parts that are not there, or a class is left without training.
+    """
+    given = np.array(images.given, "<U5")
+    labels = np.array(images.files.labels, np.int64)
+    sound = np.ones(len(labels), bool)
+    sound[[number for number, _ in pictures.bad]] = False
+    _check_parts(config, set(given.tolist()), str(images.place))
+    shares = {} if "test" in given else {"test": config.test_share}
+    if config.val == "holdout":
+        shares["val"] = config.val_share
+    pool = np.flatnonzero(sound & ((given == "train") | (given == ""))).tolist()
+    groups = group_rows([pictures.marks[row] for row in pool], [images.groups[row] for row in pool])
+    parts = given.copy()
+    parts[pool] = split_rows(labels[pool], groups, shares, config.seed)
+    if config.val == "none":
+        parts[parts == "val"] = ""
+    rows = {part: np.flatnonzero(sound & (parts == part)) for part in PARTS}
+    counts = np.bincount(labels[rows["train"]], minlength=len(images.class_names)).astype(np.int64)
+    if not counts.all():
+        shown = ", ".join(images.class_names[label] for label in np.flatnonzero(counts == 0)[:NAMED])
+        raise WbltrError(f"{images.place}: no training picture can be decoded of {shown}", "repair them", "integrity")
+    return OwnParts(rows, labels, counts)
+
+
+def _check_parts(config: DatasetConfig, given: set[str], place: str) -> None:
+    if config.val == "list" and "val" not in given:
+        raise WbltrError(f"dataset.val: list: {place} has no validation part", "--set dataset.val=holdout", "recipe")
+    if config.val == "holdout" and "val" in given:
+        raise WbltrError(f"dataset.val: holdout: {place} has a validation part", "--set dataset.val=list", "recipe")
+    if "test" not in given and config.test_share == 0:
+        hint = "--set dataset.test_share=0.2"
+        raise WbltrError(f"dataset.test_share: 0, and {place} has no test part: nothing could be measured", hint, "recipe")
+
+
+def run_own(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
+    """The dataset's tensors."""
+    images: OwnImages | None = runtime.listed
+    if images is None:
+        raise WbltrError("dataset.source: images: nobody has looked at them", "name them: --images DIR", "missing")
+    runtime.witness.update(location=str(images.root), place=str(images.place))
+    workers = runtime.threads or free_cores()
+    pictures = images.seen(config.side, config.channels, workers, runtime.tick)
+    judge(config, [f"{images.root / images.files.paths[number]}: {why}" for number, why in pictures.bad], runtime)
+    parts = choose_parts(images, pictures, config)
+    chosen = np.concatenate([parts.rows[part] for part in PARTS])
+    names = np.repeat(PARTS, [len(parts.rows[part]) for part in PARTS])
+    twins = find_twins([pictures.marks[row] for row in chosen], pictures.hashes[chosen], names)
+    more = {
+        "skipped": len(pictures.bad),
+        "unmeasured": _unmeasured(parts),
+        **_duplicates(images, pictures, parts, chosen, twins),
+    }
+    skipped = np.zeros(3, np.int64)
+    for number, _ in pictures.bad:
+        skipped[PARTS.index(images.given[number] or "train")] += 1
+    tensors, mark = _held(pictures, parts) if config.side is not None else _streamed(config, images, pictures, parts, runtime)
+    tell(runtime, config, parts.counts, mark, False, parts.labels[parts.rows["val"]], len(parts.rows["test"]), more)
+    return {
+        **tensors,
+        "class_counts": parts.counts,
+        "class_names": as_json(images.class_names),
+        "fingerprint": np.frombuffer(mark, np.uint8),
+        "canonical": np.array(False),
+        "skipped": skipped,
+    }
+
+
+def _held(pictures: Pictures, parts: OwnParts) -> tuple[dict[str, Any], bytes]:
+    """Pixels and labels of each part, and the training part's fingerprint."""
+    assert pictures.squares is not None
+    tensors: dict[str, Any] = {}
+    for part, rows in parts.rows.items():
+        tensors |= {f"{part}.images": pictures.squares[rows], f"{part}.labels": parts.labels[rows], f"{part}.index": rows}
+    return tensors, fingerprint(tensors["train.images"], tensors["train.labels"])
+
+
+def _streamed(
+    config: DatasetConfig, images: OwnImages, pictures: Pictures, parts: OwnParts, runtime: Runtime
+) -> tuple[dict[str, Any], bytes]:
+    """An index of each part, with a decoded copy if that is asked for, and the training part's fingerprint."""
+    from wbltr.data.index import Index
+
+    indices = {part: Index.of(images.files, pictures.shapes, rows) for part, rows in parts.rows.items()}
+    tensors = {name: tensor for part, index in indices.items() for name, tensor in index.tensors(part).items()}
+    if config.copy_side is not None:
+        for part, index in indices.items():
+            tensors |= copied(part, index, images.root, config.copy_side, runtime.threads or free_cores(), runtime)
+    return tensors, indices["train"].fingerprint()
+
+
+def _unmeasured(parts: OwnParts) -> int:
+    """Classes without a test picture: they are learned and never measured."""
+    return len(parts.counts) - len(np.unique(parts.labels[parts.rows["test"]]))
+
+
+def _duplicates(
+    images: OwnImages, pictures: Pictures, parts: OwnParts, chosen: NDArray[np.int64], twins: Twins
+) -> dict[str, Any]:
+    """What is there more than once, counted, with a few pairs of paths."""
+    paths = images.files.paths
+    against = contradictions([pictures.marks[row] for row in chosen], parts.labels[chosen].tolist())
+
+    def told(pairs: Sequence[Any] | NDArray[np.int64]) -> dict[str, Any]:
+        return {"images": len(pairs), "examples": [[paths[chosen[a]], paths[chosen[b]]] for a, b in pairs[:SHOWN]]}
+
+    return {
+        "duplicates": {
+            "exact": told(twins.exact),
+            "near": told(twins.near),
+            "complete": twins.complete,
+            "labels": told(against),
+        }
+    }
