@@ -160,14 +160,6 @@ def test_a_traceback_is_shown_only_with_debug(wbltr: Wbltr) -> None:
     assert "Traceback" in wbltr("eval", "--debug").err
 
 
-def test_hostile_names_reach_the_terminal_harmlessly(wbltr: Wbltr) -> None:
-    said = wbltr("run", "--recipe", "\x1b[31mred[/bold]\u202e")
-    assert said.code == 2
-    assert "\x1b[31m" not in said.err
-    assert "\u202e" not in said.err
-    assert "red[/bold]" in said.err
-
-
 # Root reads and writes whatever it likes; without these two capabilities it is an owner like any other.
 AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
 

@@ -29,6 +29,8 @@ ORDER = (
     "report",
     "plot",
     "diagnose",
+    "predict",
+    "export",
     "rerun",
     "recipe",
     "store",
@@ -169,16 +171,26 @@ def evaluate(
     making.evaluate(request, splits)
 
 
-@verb(app, "report", ("recipe", "set", "seeds", *EVERYWHERE))
+@verb(app, "report", ("start", "recipe", "set", "root", "seeds", *EVERYWHERE))
 def report(
     request: Request,
-    table: Annotated[str | None, typer.Option(help="Which of the paper's tables.", metavar="1|2|3|4")] = None,
-    kind: Annotated[str | None, typer.Option("--format", help="How it is written.", metavar="text|markdown|latex|csv")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write it there: .md, .tex or .csv.", metavar="FILE")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="One of the paper's tables, with our figures, instead of the page.", metavar="1|2|3|4")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="html: the page; the others: how a table is written.", metavar="html|text|markdown|latex|csv"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write it there: .html; of a table .md, .tex or .csv. Default: report.html.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Example:  wbltr report --table 4
+    """Example:  wbltr report --recipe digits-ir50
 
-    One of the paper's tables, with our figures beside its own where they are finished. Makes nothing.
+    What is finished, as a page that needs nothing else: rows, classes, confusions, calibration. Makes nothing.
     """
     from wbltr.cli import reporting
 
@@ -227,6 +239,43 @@ def diagnose(request: Request) -> None:
     diagnosing.diagnose(request)
 
 
+@verb(app, "predict", ("start", "root", "device", "threads", *EVERYWHERE))
+def predict(
+    request: Request,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Images, folders of images; '-' reads paths from stdin.")],
+    top: Annotated[int, typer.Option(help="Classes of each image.", metavar="K", min=1)] = 1,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="How it is written; jsonl as it is computed.", metavar="table|csv|jsonl")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it there: .csv or .jsonl.", metavar="FILE")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the torch.export archive that --from DIR holds.")] = False,
+) -> None:
+    """Example:  wbltr predict holiday/ --top 3
+
+    Classes of images with their probabilities, by the head made last, or by a folder that wbltr export wrote: --from DIR.
+    """
+    from wbltr.cli import predicting
+
+    predicting.predict(request, paths, top, kind, out, trust)
+
+
+@verb(app, "export", ("start", "root", "device", "threads", *EVERYWHERE))
+def export(
+    request: Request,
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    kind: Annotated[
+        str, typer.Option("--format", help="How the model is kept.", metavar="safetensors|onnx|torch-export")
+    ] = "safetensors",
+) -> None:
+    """Example:  wbltr export my-model --format onnx
+
+    A folder with the model, its preprocessing and temperature inside, and a model card; it works without the store.
+    """
+    from wbltr.cli import exporting
+
+    exporting.export(request, folder, kind)
+
+
 @verb(app, "rerun", ("root", "device", "threads", *EVERYWHERE))
 def rerun(
     request: Request,
@@ -258,6 +307,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     Console.accept_any_text()
     try:
+        if any("\n" in argument or "\r" in argument for argument in arguments):  # it could pass for a line of ours
+            raise typer.BadParameter("an argument holds a line break")
         status = app(prog_name="wbltr", standalone_mode=False)
     except typer.Abort:
         sys.exit(130)

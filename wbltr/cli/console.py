@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
     from wbltr.errors import WbltrError
 
+LONGEST = 2000  # characters of a line that tells of a failure
 WIDTH_OF_WORDS = 62  # columns of a terminal that a bar leaves to the figures and the time left
 
 
 def harmless(text: str) -> str:
     """Text with control characters (escape codes, newlines, direction overrides) made visible."""
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else repr(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(c if _shows(c) else ascii(c)[1:-1] for c in text)
+
+
+def _shows(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -59,7 +64,7 @@ class Console:
     def _rich(self, *, stderr: bool) -> rich.console.Console:
         from rich.console import Console
 
-        return Console(stderr=stderr, no_color=self.plain, highlight=False, markup=False, soft_wrap=True)
+        return Console(stderr=stderr, no_color=self.plain, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     @staticmethod
     def accept_any_text() -> None:
@@ -88,12 +93,14 @@ class Console:
     def result(self, text: str) -> None:
         """The result: the only thing on stdout."""
         if self.leads:
-            print(text, flush=True)
+            print("\n".join(map(harmless, text.split("\n"))), flush=True)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """One JSON document on stdout."""
         if self.leads:
-            print(json_module.dumps(document, ensure_ascii=False, allow_nan=False), flush=True)
+            text = json_module.dumps(document, ensure_ascii=False, allow_nan=False)
+            shown = text if text.isprintable() else "".join(c if _shows(c) else json_module.dumps(c)[1:-1] for c in text)
+            print(shown, flush=True)
 
     def failure(self, command: str, error: WbltrError) -> None:
         """An error: one line or one line a problem, then what to do; a JSON document where asked."""
@@ -102,11 +109,11 @@ class Console:
             told = {"code": error.code, "message": error.message, "hint": error.hint}
             self.document({"schema": 1, "command": command, "error": told, **error.details})
             return
-        lines = error.message.splitlines() or [type(error).__name__]
+        lines = error.message.split("\n") if error.message else [type(error).__name__]
         console = self._rich(stderr=True)
         for line in lines:
             console.print("error:", style="bold red", end=" ")
-            console.print(harmless(line))
+            console.print(harmless(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"))
         if error.hint:
             console.print(f"  {harmless(error.hint)}", style="dim" if not self.plain else "")
 
@@ -138,14 +145,14 @@ class Console:
         room = sum(kept) + len(columns) - 1 <= console.width
         for title, figure in zip(columns, figures, strict=True):
             justify: Literal["left", "right"] = "right" if figure else "left"
-            table.add_column(Text(title), justify=justify, overflow="fold", no_wrap=figure and room)
+            table.add_column(Text(harmless(title)), justify=justify, overflow="fold", no_wrap=figure and room)
         for row in rows:
             table.add_row(*(Text(harmless(cell)) for cell in row))
         # Through print(), not rich: a reader of the pipe that goes away is no failure.
         with console.capture() as text:
             console.print(table, end="")
             if caption:
-                console.print(Text("\n".join(harmless(line) for line in caption.splitlines())))
+                console.print(Text("\n".join(harmless(line) for line in caption.split("\n"))))
         if self.leads:
             print(text.get(), end="", flush=True)
 

@@ -166,7 +166,6 @@ def store_rm(request: Request, artifact: Annotated[str, typer.Argument(metavar="
 
     Remove one artifact with its record and its names, unless something stands on it. Without --yes it only says so.
     """
-    from wbltr.cli.console import harmless
     from wbltr.store.garbage import all_refs, remove_object
     from wbltr.store.links import links_of
 
@@ -183,7 +182,7 @@ def store_rm(request: Request, artifact: Annotated[str, typer.Argument(metavar="
         told = "\n".join(f"{artifact}: not removed: {line}" for line in lines)
         raise WbltrError(told, "remove those first; what nothing needs any more goes with: wbltr store gc", "usage")
     size = store.size(object_id)
-    words = harmless(", ".join((f"{kind_of(store, object_id)} {object_id[:12]}", megabytes(size), *own)))
+    words = ", ".join((f"{kind_of(store, object_id)} {object_id[:12]}", megabytes(size), *own))
     if yes:
         for name in own:
             store.unset_ref(name)

@@ -7,6 +7,7 @@ taken as they are, in whatever Unicode normal form, since that is how the file s
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,12 +86,12 @@ def find_lists(known: ListedSet, given: Sequence[Path], folders: Sequence[Path])
         WbltrError: code "missing"; every list that is nowhere. Code "usage" for a file whose part cannot be told.
     """
     found: dict[str, Path] = {}
-    for file in (path for path in given if not path.is_dir()):
+    for file in (path for path in given if not os.path.isdir(path)):  # noqa: PTH112 - pathlib's raises for what cannot be a path
         part = _part_of(known, file)
         if part in found:
             raise WbltrError(f"--list: two {part} lists, {found[part]} and {file}", "name one of each part", "usage")
         found[part] = file
-    places = [*(path for path in given if path.is_dir()), *folders]
+    places = [*(path for path in given if os.path.isdir(path)), *folders]  # noqa: PTH112
     for part, names in known.files.items():
         hit = next((folder / name for folder in places for name in names if (folder / name).is_file()), None)
         if part not in found and hit is not None:
@@ -107,7 +108,7 @@ def find_lists(known: ListedSet, given: Sequence[Path], folders: Sequence[Path])
 
 
 def _part_of(known: ListedSet, file: Path) -> str:
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113
         raise WbltrError(f"--list {file}: no such file or folder", "name the folder that holds the lists", "missing")
     for part, names in known.files.items():
         if file.name in names:

@@ -36,7 +36,8 @@ def look_up(store: Store, stage: Stage, config: Config, inputs: Mapping[str, Art
 
 def is_whole(record: Mapping[str, Any]) -> bool:
     """Whether a record says what an artifact needs; one written by other hands may not."""
-    return isinstance(record.get("stage"), str) and all(isinstance(record.get(name), dict) for name in ("config", "inputs"))
+    whole = isinstance(record.get("stage"), str) and all(isinstance(record.get(name), dict) for name in ("config", "inputs"))
+    return whole and all(isinstance(digest, str) for digest in record["inputs"].values())
 
 
 def answers(store: Store, key: str, record: Mapping[str, Any]) -> bool:

@@ -52,7 +52,8 @@ def settle_source(
         return earlier[-1].inputs["source"], None
     published = [name for names in LISTED[section.source].files.values() for name in names]
     if not lists and earlier and not (root is not None and any((expanded(root) / name).is_file() for name in published)):
-        named = [Path(path) for path in earlier[-1].record.get("witness", {}).get("lists", [])]
+        told = earlier[-1].record.get("witness", {}).get("lists")
+        named = [Path(path) for path in told if isinstance(path, str)] if isinstance(told, list) else []
         lists = named if all(path.is_file() for path in named) else []
     kept = store.root / "stat" / f"{section.source}.txt"
 
@@ -181,6 +182,6 @@ def source_roots(store: Store, source: str, root: Path | None) -> tuple[Path, ..
         roots.append(Path(os.environ["WBLTR_DATA"]))
     for made in artifacts(store):
         place = made.record.get("witness", {}).get("location")
-        if made.stage == "dataset" and made.config.get("source") == source and place:
+        if made.stage == "dataset" and made.config.get("source") == source and isinstance(place, str):
             roots.append(Path(place))
     return (*dict.fromkeys(roots), store.root / "downloads")

@@ -86,5 +86,12 @@ def parse(data: bytes, key: str) -> dict[str, Any] | None:
     with suppress(ValueError, RecursionError):
         record = json.loads(data)
         if isinstance(record, dict) and isinstance(record.get("object"), str) and DIGEST.fullmatch(record["object"]):
-            return record if record.get("key") == key else None
+            return record if record.get("key") == key and _is_plain(record) else None
     return None
+
+
+def _is_plain(record: dict[str, Any]) -> bool:
+    """Whether what tells how an object came to be has the types that readers count on; others may have written it."""
+    kinds = {"recipe": dict | None, "witness": dict, "metrics": dict, "parts": list}
+    sound = all(isinstance(record[name], kind) for name, kind in kinds.items() if name in record)
+    return sound and isinstance((record.get("recipe") or {}).get("name", ""), str)

@@ -138,7 +138,7 @@ def _fault(name: str) -> str:
     """What keeps `name` from being a ref: the empty string for nothing."""
     if not name or len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
         return f"expected 1 to {LONGEST_NAME} bytes"
-    if any(unicodedata.category(character).startswith("C") for character in name) or "\\" in name:
+    if any(unicodedata.category(character)[0] == "C" or character in "\u2028\u2029\\" for character in name):
         return "expected no control characters and no backslash"
     if any(not part or part[0] in ".-" or part != part.strip() for part in name.split("/")):
         return "expected parts between slashes that are not empty and begin with neither '.', '-' nor a space"

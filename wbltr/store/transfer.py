@@ -111,6 +111,9 @@ def pull(store: Store, remote: Remote, plan: Transfer, told: Told) -> None:
         if (found := store.key_of_object(record["object"])) != key:
             hint = "nothing of it was published; mend it there, or get it from elsewhere"
             raise WbltrError(f"{remote.url}: the record {key} means an object that answers {found}", hint, "integrity")
+        if any(record.get(name, value) != value for name, value in store.header(record["object"]).items()):
+            hint = "nothing of it was published; mend it there, or get it from elsewhere"
+            raise WbltrError(f"{remote.url}: the record {key} says otherwise than its object", hint, "integrity")
         store.write_record(key, record)
     for name, object_id in plan.refs.items():
         store.set_ref(name, object_id)
