@@ -112,6 +112,16 @@ def test_a_batch_larger_than_the_images_is_all_of_them(problem: tuple[Tensor, Te
     assert torch.equal(heads[0].weight, heads[1].weight)
 
 
+def test_embeddings_that_are_gathered_in_stretches_give_the_bits_of_a_whole_epoch(
+    problem: tuple[Tensor, Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(problem, TRIALS)
+    monkeypatch.setattr("wbltr.heads.GATHERED", 1)
+    pieces = fit(problem, TRIALS)
+    for name in ("weight", "bias", "loss", "norms", "projected"):
+        assert torch.equal(getattr(whole, name).nan_to_num(-1), getattr(pieces, name).nan_to_num(-1)), name
+
+
 def test_products_in_bf16_change_a_head_by_less_than_a_hundredth(problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     exact, narrow = fit(problem, TRIALS), fit(problem, TRIALS, precision="bf16")
     assert not torch.equal(exact.weight, narrow.weight)
@@ -130,7 +140,7 @@ def test_a_step_asks_the_device_nothing() -> None:
             start = torch.zeros(C, D, device="meta"), torch.zeros(C, device="meta")
             group = HeadGroup(kind, COUNTS, *start, batch_size=32, momentum=0.9, precision=precision)
             x = torch.zeros(N, D + 1, device="meta", dtype=torch.float32 if precision == "fp32" else torch.bfloat16)
-            group.epoch(x, torch.zeros(N, dtype=torch.int64, device="meta"), 1.0, lambda done: None)
+            group.walk(x, torch.zeros(N, dtype=torch.int64, device="meta"), 1.0, lambda done: None)
             with pytest.raises((RuntimeError, NotImplementedError)):
                 group.losses.tolist()
 

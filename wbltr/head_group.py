@@ -96,11 +96,25 @@ class HeadGroup:
         self._constrained = any(math.isfinite(radius) for radius in step)
         self._project(per_column(start))
 
+    def begin_epoch(self) -> None:
+        """An epoch is to begin: what is summed over it starts anew."""
+        self.losses.zero_()
+        self.moved.zero_()
+        self._loss.begin(self._epoch)
+        self._epoch += 1
+
     @torch.no_grad()
-    def epoch(
-        self, embeddings: Tensor, labels: Tensor, factor: float, tick: Callable[[int], None], teacher: Tensor | None = None
+    def walk(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        factor: float,
+        tick: Callable[[int], None],
+        teacher: Tensor | None = None,
+        *,
+        last: bool = True,
     ) -> None:
-        """Walk once over the images, in the order given.
+        """Walk once over images of this epoch, in the order given.
 
         Args:
             embeddings: `(N, D + 1)`, the last column ones, in the precision of the products.
@@ -108,11 +122,8 @@ class HeadGroup:
             factor: of each head's learning rate.
             tick: called before each batch with images done; may raise to stop.
             teacher: `(N, C)`, logits that the loss `distill` learns from.
+            last: whether the epoch ends with them; if not, N is a multiple of the batch size.
         """
-        self.losses.zero_()
-        self.moved.zero_()
-        self._loss.begin(self._epoch)
-        self._epoch += 1
         lr = self._lr * -factor
         full = len(labels) // self._batch_size * self._batch_size
         shares = self._class_weights[labels]
@@ -124,7 +135,8 @@ class HeadGroup:
             tick(done)
             self._step(x, y, share, lr, () if teacher is None else (teacher[done : done + len(x)],))
             done += len(x)
-        self._project(self._epoch_radii)
+        if last:
+            self._project(self._epoch_radii)
 
     def norms(self) -> Tensor:
         """`(T·C,)`, L2 norm of each column's weights."""

@@ -19,8 +19,9 @@ from wbltr.head_group import HeadGroup, Precision, Trial
 from wbltr.randomness import epoch_order, generator
 
 __all__ = ["Heads", "Precision", "Trial", "fit_heads"]
-Walk = Callable[[Tensor, Tensor, float, Tensor | None], None]
+Walk = Callable[[Tensor, Tensor, float, Tensor | None, bool], None]
 LARGEST = 2**19  # numbers in a group's matrix on a CPU: what a step touches stays in the cache
+GATHERED = 2**26  # numbers of embeddings that are brought into an epoch's order at once, so that memory does not grow with N
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ def fit_heads(
         return torch.cat([part.view(len(share), -1) for part, share in zip(parts, shares, strict=True)])[place]
 
     radii = torch.tensor([[math.nan if t.radius is None else t.radius] for t in trials], dtype=torch.float64)
-    x = torch.ones(images, dimensions + 1, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
+    stretch = max(1, GATHERED // (batch_size * dimensions)) * batch_size  # whole batches
+    products = torch.bfloat16 if precision == "bf16" else torch.float32
+    x = torch.ones(min(stretch, images), dimensions + 1, dtype=products, device=device)
     losses, norms, at_radius, projected = [], [], [], []
     begun = 0
 
@@ -108,10 +111,15 @@ def fit_heads(
 
     with _side_by_side(groups, min(len(groups), threads), note) as walk:
         for epoch, factor in enumerate(schedule):
-            begun = epoch * images
             order = epoch_order(images, generator(seed, "second stage", epoch), weights).to(device)
-            x[:, :-1] = embeddings[epoch % views][order]
-            walk(x, labels[order], factor, None if teacher is None else teacher(epoch % views, order))
+            taught = None if teacher is None else teacher(epoch % views, order)
+            for group in groups:
+                group.begin_epoch()
+            for first in range(0, images, stretch):
+                begun, part = epoch * images + first, slice(first, min(first + stretch, images))
+                here = x[: part.stop - first]
+                here[:, :-1] = embeddings[epoch % views][order[part]]
+                walk(here, labels[order[part]], factor, None if taught is None else taught[part], part.stop == images)
             losses.append((of_all([g.losses for g in groups]) / images).cpu().flatten())
             norms.append(of_all([g.norms() for g in groups]).cpu())
             at_radius.append(_part(on_radius(norms[-1], radii), radii))
@@ -163,7 +171,7 @@ def _shared_out(trials: Sequence[Trial], threads: int, most: int) -> list[list[i
 
 @contextmanager
 def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int], None]) -> Iterator[Walk]:
-    """A function that walks every group through an epoch; its arguments are those of `HeadGroup.epoch`.
+    """A function that walks every group through images of an epoch; its arguments are those of `HeadGroup.walk`.
 
     With several workers each group has its own thread, where torch's operators run on one core and wait for nobody; they let
     go of the interpreter's lock while they compute. `tick` gets the images done and is called from the caller's thread.
@@ -177,10 +185,10 @@ def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int
             raise CancelledError
         progress[number] = done
 
-    def at_once(embeddings: Tensor, labels: Tensor, factor: float, teacher: Tensor | None) -> None:
+    def at_once(embeddings: Tensor, labels: Tensor, factor: float, teacher: Tensor | None, last: bool) -> None:
         progress[:] = [0] * len(groups)
         futures = [
-            pool.submit(group.epoch, embeddings, labels, factor, partial(note, number), teacher)
+            pool.submit(group.walk, embeddings, labels, factor, partial(note, number), teacher, last=last)
             for number, group in enumerate(groups)
         ]
         while not all(future.done() for future in futures):
@@ -193,11 +201,11 @@ def _side_by_side(groups: Sequence[HeadGroup], workers: int, tick: Callable[[int
         note(number, done)
         tick(sum(progress) // len(groups))
 
-    def in_turn(embeddings: Tensor, labels: Tensor, factor: float, teacher: Tensor | None) -> None:
+    def in_turn(embeddings: Tensor, labels: Tensor, factor: float, teacher: Tensor | None, last: bool) -> None:
         progress[:] = [0] * len(groups)
 
         for number, group in enumerate(groups):
-            group.epoch(embeddings, labels, factor, partial(tell, number), teacher)
+            group.walk(embeddings, labels, factor, partial(tell, number), teacher, last=last)
 
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))  # starts no thread before it has to
     try:

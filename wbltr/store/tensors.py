@@ -19,6 +19,9 @@ DTYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32
 )
 
 
+MAPPED = {"F32": "<f4", "U8": "u1"}  # what large arrays are of; the others are read
+
+
 class Malformed(Exception):
     """Bytes that are not what `encode` makes."""
 
@@ -93,14 +96,26 @@ def decode(data: bytes, prefixes: Sequence[str] | None = None) -> dict[str, NDAr
 
 
 def decode_mapped(path: Path, prefixes: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-    """As `decode`, for a file that is mapped instead of read, so that only the chosen arrays take memory."""
+    """As `decode`, for a file that is mapped instead of read: of large arrays memory holds what was touched, and what is
+    written to them stays in memory.
+    """
     import numpy as np
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
             chosen = sorted(name for name in file.keys() if prefixes is None or name.startswith(tuple(prefixes)))  # noqa: SIM118
-            return {name: np.require(file.get_tensor(name), requirements="W") for name in chosen}
+            read = [name for name in chosen if file.get_slice(name).get_dtype() not in MAPPED]
+            arrays = {name: np.require(file.get_tensor(name), requirements="W") for name in read}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in chosen if name not in read}
+            dtypes = {name: MAPPED[file.get_slice(name).get_dtype()] for name in shapes}
+        header = read_header(path)
+        for name, shape in shapes.items():
+            if 0 in shape:
+                arrays[name] = np.empty(shape, dtypes[name])
+            else:
+                arrays[name] = np.asarray(np.memmap(path, dtypes[name], "c", begin_of(header, name), shape))
+        return arrays
     except (SafetensorError, ValueError, KeyError) as error:
         raise Malformed(str(error)) from error
 
