@@ -31,6 +31,7 @@ class Row:
 
 
 ROWS = (
+    Row("every call of a publish", "test_publish.py", 250),
     Row("recipes", "test_recipes.py", 1500),
     Row("lists, CSV, image files", "test_lists_and_images.py", 1500),
     Row("hostile pickles, archives, artifacts", "test_hostile_files.py", 150),

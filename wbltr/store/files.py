@@ -48,7 +48,7 @@ def sync_folder(folder: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
             raise
 
 
@@ -160,8 +160,8 @@ class Files:
         probe = self.root / "tmp" / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
             probe.parent.mkdir(exist_ok=True)
-            probe.touch(exist_ok=False)
             try:
+                probe.touch(exist_ok=False)
                 return probe.stat().st_mtime
             finally:
                 probe.unlink(missing_ok=True)

@@ -63,17 +63,18 @@ class Refs(Records):
         """
         path = self._ref_path(name)
         folder = self.root / "refs" / self.workspace
-        taken = [parent for parent in path.relative_to(folder).parents if (folder / parent).is_file()]
-        if taken or path.is_dir():
+        with disk_errors(path, "read"):
+            taken = path.is_dir() or any((folder / parent).is_file() for parent in path.relative_to(folder).parents)
+        if taken:
             raise WbltrError(f"ref '{name}': it and another ref would need the same path", "choose another name", "usage")
         return path
 
     def ref(self, name: str) -> str | None:
         """The object id that `name` means; None when it was never set or its file is garbled. The object may be gone."""
         path = self._ref_path(name)
-        if not path.is_file():
-            return None
         with disk_errors(path, "read"):
+            if not path.is_file():
+                return None
             text = path.read_bytes().decode("ascii", "replace").removesuffix("\n")
         return text if DIGEST.fullmatch(text) else None
 
@@ -90,10 +91,11 @@ class Refs(Records):
     def ref_age(self, name: str) -> float | None:
         """Seconds since `name` was last set, by the file server's clock; None when it is not set."""
         path = self._ref_path(name)
-        try:
-            set_at = path.stat().st_mtime
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with disk_errors(path, "read"):
+            try:
+                set_at = path.stat().st_mtime
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         return max(0.0, self.server_time() - set_at)
 
     def resolve(self, text: str) -> str:

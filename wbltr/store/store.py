@@ -42,11 +42,12 @@ class Store(Refs, Checkpoints):
             WbltrError: `missing` when there is none and it may not be made, `usage` for a folder that is something else,
                 `newer` for a store of another format, `integrity` for a garbled FORMAT, `disk` when it cannot be made or read.
         """
-        try:
-            here = Path.cwd()
-        except FileNotFoundError:
-            raise WbltrError("the working directory was removed", "change to another directory", "missing") from None
-        nearest = next((parent / FOLDER for parent in (here, *here.parents) if (parent / FOLDER).is_dir()), here / FOLDER)
+        with disk_errors(Path(), "look for a store from"):
+            try:
+                here = Path.cwd()
+            except FileNotFoundError:
+                raise WbltrError("the working directory was removed", "change to another directory", "missing") from None
+            nearest = next((parent / FOLDER for parent in (here, *here.parents) if (parent / FOLDER).is_dir()), here / FOLDER)
         named = os.environ.get("WBLTR_STORE")
         try:
             root = (folder or (Path(named) if named else nearest)).expanduser().resolve()

@@ -1,0 +1,66 @@
+"""What the children of a nursery do: whole commands on a toy chain, through the pipeline, the store and the one `answer`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import toy_stages as toy
+
+from wbltr.cli.answer import answer, stoppable
+from wbltr.cli.console import Console
+from wbltr.cli.maker import Maker
+from wbltr.cli.request import Request
+from wbltr.pipeline import Runtime
+from wbltr.recipe import Recipe
+from wbltr.stages import Lineage
+from wbltr.store import Store, key_of, objects
+
+HEADER = {"stage": "toy", "revision": 1, "config": {}, "inputs": {}}
+KEY = key_of(HEADER)
+RECIPE = Recipe.model_validate({"dataset": {"source": "digits", "imbalance_factor": 50}})  # read by no toy stage
+
+
+def _answered(work: Callable[[], None]) -> None:
+    import typer
+
+    try:
+        answer("toy", Request(), work)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+
+
+def publish(root: str, large: str = "") -> None:
+    """What `published` does, in a store that somebody has opened; prints the object's id."""
+    if large:
+        objects.WRITE_ABOVE = 0
+    _answered(lambda: print(published(Store(Path(root), "own"), bool(large))))
+
+
+def published(store: Store, large: bool) -> str:
+    """One object, and unless `large` its record and its name."""
+    object_id = store.publish({"a": np.arange(1000)}, HEADER)
+    if not large:
+        store.write_record(KEY, {"object": object_id, **HEADER})
+        store.set_ref("latest/toy", object_id)
+    return object_id
+
+
+def make(root: str, steps: str = "4", size: str = "5", share: str = "0.01", log: str = "") -> None:
+    """The toy chain, as a command makes a chain; prints the id of its end.
+
+    Args:
+        share: of the time, spent on checkpoints.
+    """
+
+    def work() -> None:
+        console = Console(quiet=True)
+        store = Store.open(Path(root))
+        maker = Maker(store, console, RECIPE, Lineage(), Runtime(checkpoint_share=float(share)))
+        with stoppable():
+            made = maker.make(toy.chain(log, int(size), int(steps)))
+        print(made.artifact.object_id)
+
+    _answered(work)
