@@ -1,0 +1,203 @@
+"""`wbltr predict`: what it says of image files, and what it does about those that are none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Wbltr
+from PIL import Image
+
+from wbltr.data.decode import BadImage
+from wbltr.data.sources import load_digits
+from wbltr.serving.about import Input
+from wbltr.serving.images import BATCH, batches, prepared
+from wbltr.store import Store
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every tenth test image of the digits, as a grey PNG named by its number."""
+    folder = tmp_path_factory.mktemp("digits")
+    for number, image in enumerate(load_digits().test_images[::10]):
+        Image.fromarray(image[0]).save(folder / f"{10 * number:03d}.png")
+    return folder
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("start", ["latest/features", "latest/head"])
+def test_files_are_told_as_eval_told_the_images_of_the_dataset(copied: Wbltr, digits: Path, start: str) -> None:
+    evaluated = copied("eval", "--from", start, "--json").document["artifact"]
+    predictions = Store.open(create=False).load(evaluated, ("predictions",))["predictions"]
+    said = copied("predict", digits, "--from", start, "--json")
+    assert said.code == 0, said.err
+    told = lines(said.out)
+    assert [line["path"] for line in told] == sorted(map(str, digits.iterdir()))
+    assert [int(str(line["class"])) for line in told] == predictions[::10].tolist()
+    assert all(line["calibrated"] for line in told)
+    assert "probabilities are calibrated: one temperature" in said.err
+
+
+def test_a_head_of_every_kind_is_told_as_eval_tells_it(copied: Wbltr, digits: Path) -> None:
+    for form in ("cosine", "gated"):
+        short = ("--set", "classifier.epochs=1", "--set", "embeddings.views=2", "--set", "classifier.max_norm=null")
+        made = copied("train-classifier", "--set", f"classifier.head={form}", *short, "-q")
+        assert made.code == 0, made.err
+        evaluated = copied("eval", "--json").document["artifact"]
+        predictions = Store.open(create=False).load(evaluated, ("predictions",))["predictions"]
+        told = lines(copied("predict", digits, "--json").out)
+        assert [int(str(line["class"])) for line in told] == predictions[::10].tolist()
+
+
+def test_probabilities_are_those_of_the_fitted_temperature(copied: Wbltr, digits: Path) -> None:
+    by_itself = copied("predict", digits, "--from", "latest/features", "--format", "csv", "--top", "10").out
+    copied("posthoc", "temperature", "--from", "latest/features", "-q")
+    adjusted = copied("predict", digits, "--format", "csv", "--top", "10")
+    assert adjusted.out == by_itself
+    assert "temperature" in adjusted.err
+
+
+def test_predict_moves_no_name(copied: Wbltr, digits: Path) -> None:
+    before = Store.open(create=False).refs()
+    assert copied("predict", digits, "-q").code == 0
+    assert Store.open(create=False).refs() == before
+
+
+def test_a_head_whose_prior_was_moved_is_not_fitted_again(copied: Wbltr, digits: Path) -> None:
+    copied("posthoc", "prior", "-q")
+    said = copied("predict", digits, "--json")
+    assert "not calibrated: no validation images come as often" in said.err
+    assert not any(line["calibrated"] for line in lines(said.out))
+
+
+def test_top_k_are_the_likeliest_in_order_and_all_of_few_classes(copied: Wbltr, digits: Path) -> None:
+    image = digits / "000.png"
+    (line,) = lines(copied("predict", image, "--top", "99", "--json").out)
+    top = line["top"]
+    assert isinstance(top, list)
+    values = [one["probability"] for one in top]
+    assert len(top) == 10
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-5)
+    table = copied("predict", image, "--top", "2")
+    assert table.out.count("%") == 1
+    assert table.out.count(str(image)) == 1
+
+
+def test_unreadable_files_are_named_and_the_others_answered(copied: Wbltr, digits: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = Image.open(digits / "000.png")
+    good.save(folder / "a.png")
+    (folder / "b.png").write_bytes(b"<html>")
+    (folder / "c.png").write_bytes((digits / "000.png").read_bytes()[:60])
+    good.convert("RGBA").resize((50, 31)).save(folder / "e.png")
+    os.mkfifo(folder / "f.png")
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("no picture")
+    said = copied("predict", folder, folder / "none.png", "--format", "csv", "-q")
+    assert said.code == 4
+    assert [row.split(",")[0] for row in said.out.splitlines()] == ["path", f"{folder}/a.png", f"{folder}/e.png"]
+    for name, why in (
+        ("b.png", "no image of a known format"),
+        ("c.png", "truncated"),
+        ("f.png", "no regular file"),
+        ("none.png", "No such file"),
+    ):
+        (told,) = [line for line in said.err.splitlines() if name in line]
+        assert why in told
+    assert "4 of 6 images could not be read; the others are answered" in said.err
+    assert "hidden" not in said.err
+    assert "passed over what is no picture by its ending" in copied("predict", folder).err
+
+
+def test_a_json_line_for_each_image_and_one_for_the_failure(copied: Wbltr, digits: Path) -> None:
+    said = copied("predict", digits / "000.png", "none.png", "--json")
+    assert said.code == 4
+    good, bad, failure = lines(said.out)
+    assert "error" not in good
+    assert bad["error"] == {"code": "integrity", "message": "No such file or directory", "hint": ""}
+    assert failure["error"] == {
+        "code": "integrity",
+        "message": "none.png: No such file or directory",
+        "hint": "1 of 2 images could not be read; the others are answered",
+    }
+
+
+def test_paths_come_from_stdin(copied: Wbltr, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [str(digits / "020.png"), str(digits / "010.png")]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(names)))
+    assert [line["path"] for line in lines(copied("predict", "-", "--json").out)] == names
+
+
+def test_rows_go_to_a_file_whole(copied: Wbltr, digits: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "folder" / 'a "b",\nc\x1b[31m.png'
+    odd.parent.mkdir()
+    odd.write_bytes((digits / "000.png").read_bytes())
+    for out in (tmp_path / "rows.csv", tmp_path / "rows.jsonl"):
+        said = copied("predict", digits, odd.parent, "--out", out)
+        assert said.code == 0, said.err
+        assert said.out == f"{out}\n"
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    told = lines((tmp_path / "rows.jsonl").read_text())
+    assert table[-1]["path"] == told[-1]["path"] == str(odd)
+    assert [row["class"] for row in table] == [line["class"] for line in told]
+
+
+def test_a_path_sends_no_escape_codes_to_the_terminal(copied: Wbltr, digits: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "\x1b[31m\x9b5m[bold].png"
+    odd.write_bytes((digits / "000.png").read_bytes())
+    for kind in ("table", "csv", "jsonl"):
+        said = copied("predict", odd, "--format", kind)
+        assert said.code == 0, said.err
+        assert "\x1b[31m" not in said.out
+        assert "\x9b" not in said.out
+        assert "bold" in said.out
+    assert lines(copied("predict", odd, "--json").out)[0]["path"] == str(odd)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("x.png", "--format", "cvs"), 2, "Did you mean 'csv'?"),
+        (("x.png", "--out", "rows.txt"), 2, "known endings: .csv, .jsonl"),
+        (("x.png", "--out", "rows.csv", "--format", "jsonl"), 2, "its ending says csv"),
+        (("-", "--from", "-"), 2, "both would read stdin"),
+        (("empty",), 3, "no images in what is named"),
+        (("x.png", "--from", "nobody"), 3, "nobody"),
+        (("x.png", "--from", "latest/dataset"), 2, "predict starts from"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_line(copied: Wbltr, arguments: tuple[str, ...], code: int, words: str) -> None:
+    Path("empty").mkdir()
+    said = copied("predict", *arguments)
+    assert said.code == code, said.err
+    assert words in " ".join(said.err.split())
+    assert "Traceback" not in said.err
+
+
+def test_pictures_too_long_and_thin_to_be_resized_are_refused() -> None:
+    wanted = Input(channels=3, shorter_side=256, side=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert prepared(torch.zeros(3, 10, 1000, dtype=torch.uint8), wanted).shape == (3, 224, 224)
+    with pytest.raises(BadImage, match="too long and thin"):
+        prepared(torch.zeros(3, 1, 2000, dtype=torch.uint8), wanted)
+
+
+def test_memory_holds_a_few_batches_however_many_images_there_are(digits: Path) -> None:
+    wanted = Input(channels=1, shorter_side=8, side=8, mean=(0.3,), std=(0.3,))
+    asked = itertools.count()
+    blocks = batches((str(digits / f"{10 * (number % 60):03d}.png") for number in asked), wanted, 1)
+    assert [len(next(blocks)) for _ in range(3)] == [BATCH] * 3
+    assert next(asked) <= 4 * BATCH

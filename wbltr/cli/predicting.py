@@ -1,0 +1,188 @@
+"""`predict`: classes and probabilities of images, a row or a line each as they are computed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
+
+from wbltr.cli.console import Console
+from wbltr.cli.progress import Progress
+from wbltr.cli.request import Request
+from wbltr.cli.served import exported_folder, find, serving_verb
+from wbltr.cli.session import Session
+from wbltr.cli.writing import expanded, suffix_of
+from wbltr.errors import WbltrError, closest
+
+if TYPE_CHECKING:
+    from wbltr.serving.about import About
+    from wbltr.serving.answers import Answer
+    from wbltr.serving.model import Predictor
+
+Kind = Literal["table", "csv", "jsonl"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+NAMED = 20  # images that could not be read and are named at the end
+
+
+def predict(request: Request, paths: Sequence[str], top: int, kind: str | None, out: Path | None, trust: bool) -> None:
+    """Tell the class of every image that is named, lies in a folder that is named, or is named on stdin."""
+    chosen = _kind(kind, out, request.json)
+    if "-" in paths and request.start == "-":
+        raise WbltrError("PATH - and --from -: both would read stdin", "name one of them", "usage")
+    console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
+    about, model = _model(request, trust)
+
+    from wbltr.serving.answers import answers
+
+    progress, named = Progress(console), _paths(paths, console)
+    known = None if "-" in paths else [*named]
+    images, unread = 0, list[str]()
+
+    def advance(done: int) -> None:
+        if known is not None:
+            progress.advance(done, len(known))
+
+    if known and not (sys.stdout.isatty() and out is None and chosen != "table"):  # rows on the terminal show it themselves
+        progress.begin("images", cached=False)
+    with _writer(console, chosen, out, about.calibrated) as write:
+        for answer in answers(about, model, named if known is None else known, top, advance):
+            images += 1
+            if answer.why:
+                unread.append(f"{answer.path}: {answer.why}" if len(unread) < NAMED else "")
+            write(answer)
+        progress.end()
+    if not images:
+        raise WbltrError("no images in what is named", "name images, or folders of images: wbltr predict PATH…", "missing")
+    if unread:
+        more = [f"and {len(unread) - NAMED:,} more"] if len(unread) > NAMED else []
+        hint = f"{len(unread):,} of {images:,} images could not be read"
+        hint += "; the others are answered" if len(unread) < images else ""
+        raise WbltrError("\n".join([*unread[:NAMED], *more]), hint, "integrity")
+
+
+def _kind(kind: str | None, out: Path | None, as_json: bool) -> Kind:
+    """The form of the rows: --format, else by the ending of --out, else a table; --json means JSON lines."""
+    if kind is not None and kind not in KINDS:
+        raise WbltrError(f"--format: no format '{kind}'.{closest(kind, list(KINDS))}", f"one of {', '.join(KINDS)}", "usage")
+    asked = kind or ("jsonl" if as_json else None)
+    if as_json and asked != "jsonl":
+        raise WbltrError(f"--json: prints JSON lines, not {asked}", "leave out --json or --format", "usage")
+    ending = None if out is None else suffix_of(out, (".csv", ".jsonl")).removeprefix(".")
+    if ending is not None and asked not in (None, ending):
+        raise WbltrError(f"--out {out}: its ending says {ending}, not {asked}", f"--format {ending}", "usage")
+    return next(known for known in KINDS if known == (ending or asked or "table"))
+
+
+def _paths(named: Sequence[str], console: Console) -> Iterator[str]:
+    """What is named, in order: an image as it is, of a folder its pictures, of `-` the lines of stdin."""
+    from wbltr.serving.images import below
+
+    passed: list[str] = []
+    for name in named:
+        if name == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        elif os.path.isdir(name):  # noqa: PTH112 - a NUL in a name is no error here
+            yield from below(name, passed.append)
+        else:
+            yield name
+    if passed:
+        more = f" and {len(passed) - 1:,} more" if len(passed) > 1 else ""
+        console.notice(f"passed over what is no picture by its ending: {passed[0]}{more}")
+
+
+def _model(request: Request, trust: bool) -> tuple[About, Predictor]:
+    """What is known of the model, and the model: an exported folder's, which needs no store, or out of the store."""
+    folder = exported_folder(request)
+    if folder is None:
+        session = Session(serving_verb("predict"), request)
+
+        from wbltr.machine import prepare
+        from wbltr.serving.model import predictor
+
+        found = find(session)
+        return found.about, predictor(found.model, prepare(request.device, request.threads))
+
+    from wbltr.serving.folder import opened
+
+    about, data = opened(folder)
+    where = str(folder / about.file)
+    if about.format == "torch-export" and not trust:
+        hint = "if you trust whoever wrote it: --trust; else have it exported as safetensors or onnx"
+        raise WbltrError(f"{where}: a torch.export archive is a program: reading it runs what it holds", hint, "usage")
+
+    from wbltr.machine import prepare
+    from wbltr.serving.formats import load
+
+    return about, load(about, data, where, prepare(request.device, request.threads))
+
+
+@contextmanager
+def _writer(console: Console, kind: Kind, out: Path | None, calibrated: bool) -> Iterator[Callable[[Answer], None]]:
+    """What is called with every answer, in order; --out gets its name at the end, and not at all after a failure."""
+    if kind == "table":
+        rows: list[tuple[str, ...]] = []
+        yield lambda answer: rows.extend(_table_rows(answer))
+        if rows:
+            console.table(("image", "class", "%"), rows, "" if calibrated else "probabilities are not calibrated")
+        return
+    with _file(out) as file:
+
+        def line(text: str) -> None:
+            console.result(text) if file is None else file.write(f"{text}\n")
+
+        def write(answer: Answer) -> None:
+            if kind == "jsonl" and file is None:
+                console.document(_document(answer, calibrated))
+                return
+            for text in _csv_rows(answer) if kind == "csv" else [json.dumps(_document(answer, calibrated), ensure_ascii=False)]:
+                line(text)
+
+        if kind == "csv":
+            line("path,rank,class,probability")
+        yield write
+    if out is not None:
+        console.result(str(out))
+
+
+@contextmanager
+def _file(out: Path | None) -> Iterator[TextIO | None]:
+    """A file that gets its name when all is well, and is removed otherwise; None for stdout."""
+    if out is None:
+        yield None
+        return
+    path = expanded(out)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # Of a name that is no UTF-8 the bytes are written as codes, as JSON has them.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _table_rows(answer: Answer) -> list[tuple[str, ...]]:
+    """One row a class; the image is named in its first."""
+    names = [answer.path, *[""] * len(answer.classes)]
+    return [(name, label, f"{100 * value:.1f}") for name, (label, value) in zip(names, answer.classes, strict=False)]
+
+
+def _csv_rows(answer: Answer) -> Iterator[str]:
+    for rank, (label, value) in enumerate(answer.classes, 1):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="").writerow((answer.path, rank, label, f"{value:.6f}"))
+        yield text.getvalue()
+
+
+def _document(answer: Answer, calibrated: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {"schema": 1, "command": "predict", "path": answer.path}
+    if answer.why:
+        return told | {"error": {"code": "integrity", "message": answer.why, "hint": ""}}
+    top = [{"class": label, "probability": round(value, 6)} for label, value in answer.classes]
+    return told | top[0] | {"calibrated": calibrated, "top": top}

@@ -1,0 +1,124 @@
+"""What is to be known of a model to use it, as `model.json` keeps it. No torch here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from wbltr.config import Config, Count, Number, Positive
+from wbltr.errors import WbltrError, shown
+from wbltr.recipe import FeaturesConfig
+
+Format = Literal["safetensors", "onnx", "torch-export"]
+FILES: dict[Format, str] = {"safetensors": "model.safetensors", "onnx": "model.onnx", "torch-export": "model.pt2"}
+NETWORKS = frozenset(get_args(FeaturesConfig.model_fields["network"].annotation)) - {"none"}
+NAME = "model.json"
+VERSION = 1
+MOST_BYTES = 1 << 26
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Side = Annotated[int, Field(ge=1, le=4096, strict=True)]
+
+
+class Input(Config):
+    """What an image has to be before the model takes it: uint8, RGB or grey.
+
+    Attributes:
+        shorter_side: what the image's shorter side is brought to, bilinear with anti-aliasing.
+        side: of the square that is then cut out of the middle; `shorter_side` is the same, or 256/224 of it.
+        mean, std: per channel, of pixels in [0, 1]; the model itself subtracts and divides.
+    """
+
+    channels: Literal[1, 3]
+    shorter_side: Side
+    side: Side
+    mean: tuple[Number, ...]
+    std: tuple[Positive, ...]
+
+    def words(self) -> str:
+        """The preprocessing as a sentence or two."""
+        colours = "RGB" if self.channels == 3 else "grey (ITU-R 601: 0.299 R + 0.587 G + 0.114 B)"
+        square = f"{self.side} x {self.side}"
+        return (
+            f"The image's shorter side brought to {self.shorter_side} pixels, bilinear with anti-aliasing, the {square} in the "
+            f"middle cut out; {colours}, unsigned bytes from 0 to 255. EXIF orientation is not applied. The model itself "
+            "divides by 255, subtracts the mean and divides by the standard deviation."
+        )
+
+
+class Check(Config):
+    """How far the exported file was from torch on real images of the dataset."""
+
+    images: Count
+    largest_difference: Annotated[float, Field(ge=0)]  # of a probability
+
+
+class About(Config):
+    """A model in words and numbers.
+
+    Attributes:
+        format, file, sha256: how its weights are kept, and the digest of that file.
+        recipe: its recipe's name.
+        artifacts: stage → id of what the model was made of in its store; `head` is its head before calibration.
+        network, stem, prelogit: the recipe's, of the first stage.
+        head: kind of its head; `head_words`: how it was trained.
+        calibration: in words. temperature: T by which the logits are divided already; None where none was fitted.
+        versions: of what wrote it.
+    """
+
+    version: Literal[1] = 1
+    format: Format = "safetensors"
+    file: str = FILES["safetensors"]
+    sha256: Digest | None = None
+    recipe: str
+    artifacts: dict[str, Digest]
+    network: str
+    stem: Literal["cifar", "imagenet"]
+    prelogit: Count | None
+    input: Input
+    preprocessing: str
+    head: Literal["linear", "cosine", "gated"]
+    head_words: str
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    calibrated: bool
+    calibration: str
+    temperature: Positive | None = None
+    outputs: dict[str, str]
+    versions: dict[str, str]
+    checked: Check | None = None
+
+    def as_json(self) -> str:
+        """Text of `model.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def read_about(folder: Path) -> About:
+    """What a folder says of the model in it.
+
+    Raises:
+        WbltrError: code "integrity" for what is no such description, "newer" for one of a later version.
+    """
+    path, hint = folder / NAME, "export it again: wbltr export DIR"
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES)
+        value: Any = json.loads(text)
+        if isinstance(value, dict) and isinstance(value.get("version"), int) and value["version"] > VERSION:
+            told = f"{path}: version {value['version']}, this wbltr reads {VERSION}"
+            raise WbltrError(told, "update it: pip install --upgrade wbltr", "newer")
+        about = About.model_validate(value)
+    except OSError as error:
+        raise WbltrError(f"{path}: cannot be read: {error.strerror}", hint, "missing") from None
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise WbltrError(f"{path}: {where}: {first['msg']}", hint, "integrity") from None
+    except (ValueError, RecursionError) as error:
+        raise WbltrError(f"{path}: not JSON: {error}", hint, "integrity") from None
+    if about.network not in NETWORKS:
+        raise WbltrError(f"{path}: no network {shown(about.network)!r} here", hint, "integrity")
+    if about.file != FILES[about.format] or not len(about.input.mean) == len(about.input.std) == about.input.channels:
+        raise WbltrError(f"{path}: its file or its channels do not fit what else it says", hint, "integrity")
+    return about

@@ -1,0 +1,99 @@
+"""An exported model as a folder: whole or not there, and read back without any store. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from wbltr.errors import WbltrError
+from wbltr.serving.about import NAME, About, read_about
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an exported model."""
+    try:
+        return (folder.expanduser() / NAME).is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, ~nobody
+        return False
+
+
+def target(folder: Path) -> Path:
+    """Where an export is to be written, refused before any work.
+
+    Raises:
+        WbltrError: code "usage" for a file or the working directory, "disk" where no folder can be made.
+    """
+    try:
+        folder = folder.expanduser().resolve()
+        here = Path.cwd()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WbltrError(f"{folder}: {error}", "name a folder to be made: wbltr export DIR", "usage") from None
+    if (folder.exists() and not folder.is_dir()) or folder in (here, *here.parents):
+        why = "is the working directory or above it" if folder.is_dir() else "is a file"
+        raise WbltrError(f"{folder} {why}", "name a folder to be made: wbltr export DIR", "usage")
+    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
+        told = f"{folder}: {folder.parent} is no folder that you can write to"
+        raise WbltrError(told, "name a folder in one of yours: wbltr export DIR", "disk")
+    return folder
+
+
+def earlier(folder: Path, wanted: About) -> About | None:
+    """The same export, if it lies there whole already.
+
+    Raises:
+        WbltrError: code "usage" where anything else lies there.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    with suppress(WbltrError):
+        found = read_about(folder)
+        same = found.model_copy(update={"sha256": None, "checked": None}) == wanted
+        if same and found.sha256 == hashlib.sha256((folder / found.file).read_bytes()).hexdigest():
+            return found
+    raise WbltrError(f"{folder}: is not empty, and is not this export", "name another folder, or remove this one", "usage")
+
+
+@contextmanager
+def publishing(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which gets its name when all is well and is removed otherwise.
+
+    Raises:
+        WbltrError: code "disk".
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        for path in (*temporary.iterdir(), temporary):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        temporary.rename(folder)
+    except OSError as error:
+        raise WbltrError(f"{folder}: cannot write: {error.strerror or error}", "name another place", "disk") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def opened(folder: Path) -> tuple[About, bytes]:
+    """What an exported folder says of its model, and the bytes of the model's file.
+
+    Raises:
+        WbltrError: what `read_about` raises; code "integrity" where the file is not the one that was exported.
+    """
+    about = read_about(folder)
+    path = folder / about.file
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WbltrError(f"{path}: cannot be read: {error.strerror}", "export it again: wbltr export DIR", "missing") from None
+    if hashlib.sha256(data).hexdigest() != about.sha256:
+        told = f"{path}: its bytes are not those that {NAME} names"
+        raise WbltrError(told, "export it again: wbltr export DIR", "integrity")
+    return about, data

@@ -1,0 +1,153 @@
+"""One model in three formats: safetensors with our own code around it, an ONNX graph, an archive of torch.export.
+
+A torch.export archive is a program: torch unpickles parts of it and calls what its graph names. It is opened only where the
+caller says that whoever wrote it is trusted. The other two hold numbers and a graph of known operators.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wbltr.errors import WbltrError
+from wbltr.serving.about import About, Check, Format
+from wbltr.serving.model import Predictor, Served, predictor, served
+
+INPUT, OUTPUTS = "images", ("logits", "probabilities")
+CLOSE = 1e-4  # of a probability
+
+
+def refuse_missing(format: Format, *, writing: bool) -> None:
+    """Refuse a format whose packages are not installed.
+
+    Raises:
+        WbltrError: code "missing".
+    """
+    needed = ("onnxruntime", *(("onnx", "onnxscript") if writing else ())) if format == "onnx" else ()
+    if absent := [name for name in needed if find_spec(name) is None]:
+        told = f"--format onnx needs {' and '.join(absent)}" if writing else f"model.onnx needs {' and '.join(absent)}"
+        raise WbltrError(told, 'pip install "wbltr[onnx]"', "missing")
+
+
+def save(model: Served, about: About, path: Path) -> None:
+    """Write the model's file. Batches of any size go through what is written."""
+    example = torch.zeros(2, about.input.channels, about.input.side, about.input.side, dtype=torch.uint8)
+    if about.format == "safetensors":
+        from safetensors.torch import save as as_bytes
+
+        path.write_bytes(as_bytes({name: tensor.contiguous() for name, tensor in model.tensors().items()}))
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about itself
+        sizes = ({0: torch.export.Dim("batch", min=1)},)
+        program = torch.export.export(model, (example,), dynamic_shapes=sizes)
+        if about.format == "torch-export":
+            torch.export.save(program, path)
+        else:
+            torch.onnx.export(
+                program,
+                (),
+                path,
+                dynamo=True,
+                external_data=False,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=sizes,
+                verbose=False,
+            )
+
+
+def load(about: About, data: bytes, where: str, device: torch.device) -> Predictor:
+    """A model from its file's bytes; an archive of torch.export runs code, see above.
+
+    Raises:
+        WbltrError: code "integrity" where the bytes are not such a model, "missing" without onnxruntime.
+    """
+    refuse_missing(about.format, writing=False)
+    match about.format:
+        case "safetensors":
+            return _from_safetensors(about, data, where, device)
+        case "onnx":
+            return _from_onnx(data, where)
+        case "torch-export":
+            return _from_torch_export(data, where, device)
+
+
+def _from_safetensors(about: About, data: bytes, where: str, device: torch.device) -> Predictor:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as tensors_of
+
+    try:
+        tensors = tensors_of(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(where, error) from None
+    return predictor(served(about, tensors, where), device)
+
+
+def _from_onnx(data: bytes, where: str) -> Predictor:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own hierarchy, below Exception
+        raise _damaged(where, error) from None
+    taken, given = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
+    if taken != [INPUT] or OUTPUTS[1] not in given:
+        raise _damaged(where, f"it takes {taken} and gives {given}")
+
+    def probabilities(images: Tensor) -> Tensor:
+        found: Any = session.run([OUTPUTS[1]], {INPUT: np.ascontiguousarray(images.numpy())})
+        return torch.from_numpy(found[0])
+
+    return probabilities
+
+
+def _from_torch_export(data: bytes, where: str, device: torch.device) -> Predictor:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = torch.export.load(io.BytesIO(data)).module().to(device)
+    except Exception as error:  # whatever a damaged archive makes of it
+        raise _damaged(where, error) from None
+
+    def probabilities(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = module(images.to(device))[1]
+            return found.cpu()
+
+    return probabilities
+
+
+def _damaged(where: str, error: object) -> WbltrError:
+    told = (str(error).splitlines() or [type(error).__name__])[0]
+    hint = "export it again: wbltr export DIR"
+    return WbltrError(f"{where}: not a model that wbltr exported: {told:.200}", hint, "integrity")
+
+
+def compared(first: Predictor, second: Predictor, images: Tensor, where: str) -> Check:
+    """Hold two forms of one model against each other, on one image alone and on the rest at once.
+
+    Args:
+        images: uint8 `(N, C, H, W)`, real ones.
+
+    Raises:
+        WbltrError: code "integrity" where they name another class, or differ by more than `CLOSE` in a probability.
+    """
+    pairs = [(first(part), second(part)) for part in (images[:1], images[1:]) if len(part)]
+    ours, theirs = (torch.cat(several) for several in zip(*pairs, strict=True))
+    apart, others = float((ours - theirs).abs().max()), int((ours.argmax(1) != theirs.argmax(1)).sum())
+    if others or not apart <= CLOSE:
+        told = f"{where}: not what torch says on {len(images)} images of the dataset: another class for {others}, probabilities"
+        hint = "nothing was written; try another format: --format safetensors"
+        raise WbltrError(f"{told} off by {apart:.2g}", hint, "integrity")
+    return Check(images=len(images), largest_difference=apart)
