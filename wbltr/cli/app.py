@@ -111,14 +111,22 @@ def compare(
 
 
 @verb(app, "make-dataset", (*(option for option in MAKING if option != "seed"), *LISTED))
-def make_dataset(request: Request) -> None:
-    """Example:  wbltr make-dataset --recipe cifar100-ir100 --root ~/data
+def make_dataset(
+    request: Request,
+    csv: Annotated[
+        Path | None, typer.Option(help="A table of your own pictures: columns path, label; also split, group.", metavar="FILE")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The recipe written for your own pictures; default: NAME.yaml here.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Example:  wbltr make-dataset --images my-pictures/
 
-    Cut a known set of images to a long tail; prints counts and fingerprint.
+    A dataset of your own pictures with a recipe for it; or, with --recipe, a known set cut to a long tail.
     """
     from wbltr.cli import making
 
-    making.make_dataset(request)
+    making.make_dataset(request, csv, out)
 
 
 @verb(app, "train-features", (*STARTING, *LISTED))

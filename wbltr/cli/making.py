@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -50,12 +51,23 @@ def compare(request: Request, heads: str, naive: str | None, against: str | None
     many_rows.run(Session(COMPARE, request), heads, naive, against)
 
 
-def make_dataset(request: Request) -> None:
-    """Cut a known set to a long tail."""
+def make_dataset(request: Request, csv: Path | None, out: Path | None) -> None:
+    """Cut a known set to a long tail; without a recipe, make a dataset of pictures of one's own, and a recipe."""
+    if csv is not None and request.images is not None:
+        raise WbltrError("--csv and --images both name pictures", "leave one of them out", "usage")
+    request = replace(request, images=csv or request.images)
+    if request.recipe is None and request.images is not None:
+        from wbltr.cli import own_images
+
+        own_images.make_dataset(request, request.images, out)
+        return
+    if out is not None:
+        raise WbltrError("--out: a recipe is written for --images or --csv without --recipe alone", "leave it out", "usage")
     session = Session(MAKE_DATASET, request)
     made = session.deliver(session.chain.dataset, "wbltr train-features")
     metrics = made.artifact.record.get("metrics", {}) if made is not None else {}
-    if made is not None and not metrics.get("canonical", True) and (made.cached or "departures" not in metrics):
+    benchmark = not session.recipe.dataset.own
+    if made is not None and benchmark and not metrics.get("canonical", True) and (made.cached or "departures" not in metrics):
         why = "; ".join(metrics.get("departures", [])) or "shuffled, or validation held out of the training part"
         session.console.notice(f"{why}: not the benchmark's canonical set")
 

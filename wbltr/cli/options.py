@@ -16,7 +16,7 @@ EVERYWHERE = ("store", "json", "quiet", "debug", "no_color")
 MAKING = ("recipe", "set", "name", "root", "seed", "device", "threads", "force", "dry_run", *EVERYWHERE)
 REPEATING = tuple(name for option in MAKING for name in ((option, "seeds") if option == "seed" else (option,)))
 STARTING = ("start", *MAKING)
-LISTED = ("lists", "on_bad_image")  # of the commands that make a dataset, where its images lie in a folder
+LISTED = ("lists", "on_bad_image", "images")  # of the commands that make a dataset, where its images lie in a folder
 
 
 def _parameter(name: str) -> inspect.Parameter:

@@ -1,4 +1,4 @@
-"""`report --table`: the paper's tables with our finished figures beside them. Looks up, and makes nothing."""
+"""`report`: a page, or with --table the paper's tables with our finished figures beside them. Looks up, and makes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wbltr.cli.request import Request
 from wbltr.cli.seeds import seed_list, with_seed
 from wbltr.cli.writing import expanded, suffix_of, write_file
 from wbltr.errors import WbltrError, closest
-from wbltr.pipeline import Artifact, Runtime, artifacts, planned
+from wbltr.pipeline import Artifact, Runtime, planned
 from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.report import formats, tables
@@ -21,11 +21,12 @@ from wbltr.report.results import Spread, accuracies, spread
 from wbltr.report.tables import Table
 from wbltr.report.words import count
 from wbltr.rows import Row
-from wbltr.stages import Chain, Lineage, settle_precision, settle_teachers
+from wbltr.stages import Chain, Lineage, datasets_of, settle_precision, settle_teachers
 from wbltr.store import Store
 
 RENDERED = {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.comma_separated}
 FORMATS = ("text", *RENDERED)
+PAGE = "html"
 ENDINGS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 DEFAULT = "cifar100-ir100"  # of tables 1, 2 and 4
 
@@ -52,7 +53,15 @@ class Finished:
 
 
 def report(request: Request, table: str | None, kind: str | None, out: Path | None) -> None:
-    """Print one of the paper's tables, or write it to a file."""
+    """Write a page of what is finished; with --table print one of the paper's tables, or write it to a file."""
+    if table is None and _is_page(kind, out):
+        from wbltr.cli import paging
+
+        paging.report(request, out)
+        return
+    for option, given in (("--from", request.start), ("--root", request.root)):
+        if given is not None:
+            raise WbltrError(f"{option}: a table of the paper does not read it", "it belongs to the page: no --table", "usage")
     number = _number(table)
     kind = _format(kind, out)
     built, finished = _built(number, request, _store(request))
@@ -83,6 +92,13 @@ def report(request: Request, table: str | None, kind: str | None, out: Path | No
         console.notice(f"{name}: {count(len(rows), 'row')} not finished ({', '.join(rows)}); {command}")
 
 
+def _is_page(kind: str | None, out: Path | None) -> bool:
+    """Whether --format and --out, as far as they are given, are those of a page."""
+    if kind is None:
+        return out is None or out.suffix not in ENDINGS
+    return kind == PAGE
+
+
 def _number(table: str | None) -> int:
     if table is None:
         raise WbltrError("report: which table?", "wbltr report --table 1, 2, 3 or 4", "usage")
@@ -93,6 +109,8 @@ def _number(table: str | None) -> int:
 
 def _format(kind: str | None, out: Path | None) -> str:
     """--format, or what --out ends in; refused where the two or the place do not fit."""
+    if kind == PAGE:
+        raise WbltrError("--format html: that is the page, which has no table of the paper", "leave --table out", "usage")
     if kind is not None and kind not in FORMATS:
         raise WbltrError(
             f"--format: no format '{kind}'.{closest(kind, list(FORMATS))}", f"one of {', '.join(FORMATS)}", "usage"
@@ -174,12 +192,10 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
 
 def _look_up(store: Store, recipe: Recipe, row: str) -> Artifact | None:
     """The finished eval of a row; None also where the recipe lacks what the row needs."""
-    if not recipe.dataset.listed:
+    if not recipe.dataset.in_files:
         return _look_up_of(store, recipe, row, "")
     # Where the images lie is not known here, but what was made of them is; the newest that has this row.
-    made = [one for one in artifacts(store) if one.stage == "dataset" and one.config == recipe.dataset.hashed()]
-    made.sort(key=lambda one: str(one.record.get("witness", {}).get("started", "")), reverse=True)
-    found = (_look_up_of(store, recipe, row, one.inputs["source"]) for one in made)
+    found = (_look_up_of(store, recipe, row, one.inputs["source"]) for one in datasets_of(store, recipe))
     return next((one for one in found if one is not None), None)
 
 

@@ -49,6 +49,9 @@ class Request:
     on_bad_image: Annotated[
         str | None, typer.Option(help="What becomes of listed images that cannot be decoded.", metavar="fail|skip")
     ] = None
+    images: Annotated[
+        Path | None, typer.Option(help="Pictures of your own: a folder with a folder a class, or a table.", metavar="DIR|FILE")
+    ] = None
     store: Annotated[Path | None, typer.Option(help="The store; else WBLTR_STORE, else the nearest .wbltr.", metavar="DIR")] = (
         None
     )

@@ -27,6 +27,7 @@ from wbltr.stages import (
     PosthocStageConfig,
     SweepConfig,
     lineage,
+    settle_images,
     settle_source,
     source_roots,
 )
@@ -174,8 +175,13 @@ def _made_again(request: Request, console: Console, store: Store, first: Artifac
     config = node.settled(inputs)
     try:
         with stoppable():
-            if isinstance(config, DatasetConfig) and config.listed:
-                looked_at, listed = settle_source(store, config, (), runtime, request.root)
+            if isinstance(config, DatasetConfig) and config.in_files:
+                looked_at: str
+                listed: object
+                if config.listed or recipe is None:
+                    looked_at, listed = settle_source(store, config, (), runtime, request.root)
+                else:
+                    looked_at, listed = settle_images(store, recipe, runtime, request.root)
                 if looked_at != first.inputs["source"] or listed is None:
                     found = f"dataset {first.object_id[:12]}: the images that it was made from are not here"
                     raise WbltrError(found, "name the folder that has them: --root DIR", "missing")

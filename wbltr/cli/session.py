@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wbltr.cli.answer import stop_requested, stoppable
 from wbltr.cli.console import Console
@@ -22,8 +23,22 @@ from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, revise_recipe
 from wbltr.report.provenance import Origin, document
 from wbltr.report.words import head_words
-from wbltr.stages import Lineage, lineage, settle_embeddings, settle_precision, settle_shards, settle_teachers, source_roots
+from wbltr.stages import (
+    Lineage,
+    lineage,
+    settle_embeddings,
+    settle_images,
+    settle_precision,
+    settle_shards,
+    settle_source,
+    settle_teachers,
+    source_roots,
+)
 from wbltr.store import Corrupt, Vanished
+
+if TYPE_CHECKING:
+    from wbltr.data.imagefiles import ListedImages
+    from wbltr.data.own_images import OwnImages
 
 HISTORY = "history.test_accuracy"
 
@@ -37,9 +52,10 @@ class Session:
         verb: the command.
         request: the common options.
         overrides: fields that the command itself sets, below what the user sets.
+        images: pictures of the user's own, where the command has looked at them already.
     """
 
-    def __init__(self, verb: Verb, request: Request, overrides: tuple[str, ...] = ()) -> None:
+    def __init__(self, verb: Verb, request: Request, overrides: tuple[str, ...] = (), images: OwnImages | None = None) -> None:
         if request.on_bad_image is not None:
             request = replace(request, set=[f"dataset.on_bad_image={request.on_bad_image}", *request.set])
         self.verb = verb
@@ -66,19 +82,28 @@ class Session:
                 recipe = revise_recipe(described(self.start, line, self.console), settings)
             recipe = overlaid(recipe, line, given=request.recipe is not None)
         assert recipe is not None, "starting_artifact refuses a command with neither"
+        if request.images is not None:
+            if recipe.dataset.source != "images" or "dataset" in line.known:
+                why = "starts from a dataset that is finished" if "dataset" in line.known else "has images of its own"
+                told = f"--images: {verb.name if 'dataset' in line.known else recipe.name} {why}"
+                raise WbltrError(
+                    told, "leave it out, or make a recipe for your pictures: wbltr make-dataset --images DIR", "usage"
+                )
+            recipe = recipe.model_copy(update={"images": str(request.images.absolute()), "root": ""})
         if self.seeds:
             recipe = with_seed(recipe, self.seeds[0], verb.seeded)
         runtime = Runtime(
             device=request.device,
             threads=request.threads,
-            roots=source_roots(self.store, recipe.dataset.source, request.root),
+            roots=self._roots(recipe, line),
             downloads=None if request.root else self.store.root / "downloads",
             notice=self.console.notice,
+            listed=images,
         )
         if "dataset" in line.known and request.lists:
             hint = "to make another, name the recipe and leave --from out"
             raise WbltrError(f"--list: {verb.name} starts from a dataset that is finished", hint, "usage")
-        if "dataset" not in line.known and (recipe.dataset.listed or request.lists):
+        if "dataset" not in line.known and (recipe.dataset.in_files or request.lists):
             line, runtime = self._look(recipe, line, runtime)
         elif "dataset" not in line.known and recipe.dataset.source == "embeddings":
             source, file = settle_embeddings(self.store, recipe, runtime)
@@ -96,10 +121,17 @@ class Session:
         for name in self.names():
             self._check_name(name)
 
-    def _look(self, recipe: Recipe, line: Lineage, runtime: Runtime) -> tuple[Lineage, Runtime]:
-        """Where lists name the images, look at these: what they are is part of every key."""
-        from wbltr.stages._settle import settle_source
+    def _roots(self, recipe: Recipe, line: Lineage) -> tuple[Path, ...]:
+        """Folders that may hold the images; of a finished dataset first the one that it was made from."""
+        roots = source_roots(self.store, recipe.dataset.source, self.request.root)
+        witness = line.known["dataset"].record.get("witness", {}) if "dataset" in line.known else {}
+        place = witness.get("location") if self.request.root is None else None
+        return (Path(place), *roots) if isinstance(place, str) else roots
 
+    def _look(self, recipe: Recipe, line: Lineage, runtime: Runtime) -> tuple[Lineage, Runtime]:
+        """Where the images are files, look at these: what they are is part of every key."""
+        source: str
+        listed: ListedImages | OwnImages | None
         progress = Progress(self.console)
 
         def tick(done: int, total: int) -> None:
@@ -111,10 +143,14 @@ class Session:
         try:
             with stoppable():
                 looking = replace(runtime, tick=tick, notice=progress.notice)
-                source, listed = settle_source(self.store, recipe.dataset, self.request.lists, looking, self.request.root)
+                if recipe.dataset.source == "images" and not self.request.lists:
+                    source, listed = settle_images(self.store, recipe, looking, self.request.root)
+                else:
+                    source, listed = settle_source(self.store, recipe.dataset, self.request.lists, looking, self.request.root)
         finally:
             progress.end()
-        return replace(line, source=source), replace(runtime, listed=listed)
+        roots = runtime.roots if listed is None else (listed.root, *runtime.roots)
+        return replace(line, source=source), replace(runtime, listed=listed, roots=roots)
 
     def names(self) -> list[str]:
         """What --name calls the results: one name, or one a seed."""

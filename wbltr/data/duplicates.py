@@ -1,4 +1,4 @@
-"""Pictures that are there more than once: equal pixels, and pictures that look alike by a perceptual hash."""
+"""Pictures that are there more than once: equal pixels, and pictures that look alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 NEAR = 4  # bits of 64 in which the hashes of two pictures that look alike may differ
 BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))  # first bit, bits: one of five is equal where four bits differ
-MOST_COMPARED = 2 * 10**8  # pairs; sets of pictures that all look alike would take for ever
+APART = 3  # levels of 255 by which their grey thumbnails may differ in the mean
+MOST_COMPARED = 10**8  # pairs; sets of pictures that all look alike would take for ever
 PARTS = ("train", "val", "test")
 
 
@@ -21,7 +22,7 @@ class Twins:
 
     Attributes:
         exact: `(n, 2)` row of the held-out picture, row of its twin: equal pixels.
-        near: likewise: alike by their hashes, and not equal.
+        near: likewise: alike by hash and thumbnail, and not equal.
         complete: whether every pair was compared that could be alike.
     """
 
@@ -58,54 +59,53 @@ def contradictions(marks: Sequence[bytes], labels: Sequence[int]) -> list[tuple[
     return [(row, there) for row, mark in enumerate(marks) if labels[there := first.setdefault(mark, row)] != labels[row]]
 
 
-def find_twins(marks: Sequence[bytes], hashes: NDArray[np.uint64], parts: NDArray[np.str_]) -> Twins:
+def find_twins(
+    marks: Sequence[bytes], hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], parts: NDArray[np.str_]
+) -> Twins:
     """Pictures in more than one part.
 
     Args:
         marks: of each row, a digest of its pixels.
-        hashes: `(N,)`, 64 bits each; see `difference_hash`.
+        hashes: `(N,)`, 64 bits each; see `wbltr.data.pictures.difference_hash`.
+        thumbnails: `(N, P)`, a few grey pixels of each.
         parts: `(N,)`, train, val or test.
     """
     rank = np.array([PARTS.index(part) for part in parts.tolist()], np.int64)
     order = np.argsort(rank, kind="stable").tolist()
     first: dict[bytes, int] = {}
     exact = [(row, there) for row in order if rank[there := first.setdefault(marks[row], row)] < rank[row]]
-    twin, complete = _near(hashes, rank)
+    twin, complete = _near(hashes, thumbnails, rank)
     held = np.setdiff1d(np.flatnonzero(twin >= 0), [row for row, _ in exact])
     return Twins(np.array(exact, np.int64).reshape(-1, 2), np.stack((held, twin[held]), 1), complete)
 
 
-def _near(hashes: NDArray[np.uint64], rank: NDArray[np.int64]) -> tuple[NDArray[np.int64], bool]:
-    """For each row one of a lower rank with a hash of at most `NEAR` other bits, or -1; whether all were compared."""
-    # One row stands for all with its hash and rank; of a hash in several parts every later one has found its twin.
-    _, rows, copies = np.unique(np.stack((hashes, rank.astype(np.uint64)), 1), axis=0, return_index=True, return_inverse=True)
-    best = np.full(len(rows), -1, np.int64)
-    some, ranks = hashes[rows], rank[rows]
+def _near(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], rank: NDArray[np.int64]) -> tuple[NDArray[np.int64], bool]:
+    """For each row one of a lower rank that is alike, or -1; whether all were compared."""
+    twin = np.full(len(hashes), -1, np.int64)
     compared = 0
     for shift, bits in BANDS:
-        key = (some >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
+        key = (hashes >> np.uint64(shift)) & np.uint64((1 << bits) - 1)
         order = np.argsort(key, kind="stable")
         bounds = [0, *(1 + np.flatnonzero(np.diff(key[order]))).tolist(), len(order)]
         for begin, end in pairwise(bounds):
             bucket = order[begin:end]
-            later = bucket[(ranks[bucket] > 0) & (best[bucket] < 0)]
-            earlier = bucket[ranks[bucket] < 2]
-            if not len(later) or not len(earlier):
-                continue
+            later, earlier = bucket[(rank[bucket] > 0) & (twin[bucket] < 0)], bucket[rank[bucket] < 2]
             compared += len(later) * len(earlier)
             if compared > MOST_COMPARED:
-                return best[copies.reshape(-1)], False
-            for one in later.tolist():
-                alike = _bits(some[earlier] ^ some[one]) <= NEAR
-                if len(found := earlier[alike & (ranks[earlier] < ranks[one])]):
-                    best[one] = rows[found[0]]
-    return best[copies.reshape(-1)], True
+                return twin, False
+            for one in later.tolist() if len(earlier) else []:
+                alike = earlier[(_bits(hashes[earlier] ^ hashes[one]) <= NEAR) & (rank[earlier] < rank[one])]
+                # Plain pictures of one kind often have one hash: the pixels have the last word.
+                apart = np.abs(thumbnails[alike].astype(np.int16) - thumbnails[one]).mean(1)
+                if len(alike) and apart.min() <= APART:
+                    twin[one] = alike[apart.argmin()]
+    return twin, True
 
 
 def _bits(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     """How many bits are set in each."""
-    counts: NDArray[np.int64] = BITS_OF[np.ascontiguousarray(words).view(np.uint8).reshape(-1, 8)].sum(1)
+    counts: NDArray[np.int64] = BITS_OF[np.ascontiguousarray(words).view(np.uint16).reshape(-1, 4)].sum(1)
     return counts
 
 
-BITS_OF = np.array([byte.bit_count() for byte in range(256)], np.int64)
+BITS_OF = np.array([word.bit_count() for word in range(1 << 16)], np.uint8)

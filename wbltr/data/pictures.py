@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from wbltr.data.crops import fitted, grey, resized
-from wbltr.data.decode import REFUSALS, BadImage, decode, jpeg_decoder
+from wbltr.data.decode import MOST_PIXELS, REFUSALS, BadImage, decode, jpeg_decoder, opened
 from wbltr.data.digests import in_threads
 from wbltr.data.imagefiles import Files
 from wbltr.errors import WbltrError
@@ -32,6 +31,7 @@ class Pictures:
         shapes: int32 `(N, 2)`, height and width in pixels; 0 where it cannot be decoded.
         marks: of each, a digest of its pixels; empty where it cannot be decoded.
         hashes: uint64 `(N,)`, see `difference_hash`.
+        thumbnails: uint8 `(N, 256)`, grey, 16 x 16.
         squares: uint8 `(N, C, S, S)`, see `fitted`; None where no side was asked for.
         bad: number and reason of those that cannot be decoded.
     """
@@ -39,6 +39,7 @@ class Pictures:
     shapes: NDArray[np.int32]
     marks: list[bytes]
     hashes: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
     squares: NDArray[np.uint8] | None
     bad: list[tuple[int, str]] = field(default_factory=list)
 
@@ -49,10 +50,10 @@ def survey(root: Path, files: Files, tick: Callable[[int, int], None]) -> tuple[
     for number, path in enumerate(files.paths):
         tick(number, len(files.paths))
         try:
-            with Image.open(root / path) as image:
+            with opened(root / path) as image:
                 sides.append(min(image.size))
                 coloured |= image.mode not in GREY and not image.mode.startswith("I;16")
-        except (*REFUSALS, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        except REFUSALS:
             continue
     return (int(np.median(sides)) if sides else 0), not coloured
 
@@ -72,7 +73,9 @@ def see(
     """
     total = len(files.paths)
     squares = None if side is None else np.zeros((total, channels or 3, side, side), np.uint8)
-    seen = Pictures(np.zeros((total, 2), np.int32), [b""] * total, np.zeros(total, np.uint64), squares)
+    seen = Pictures(
+        np.zeros((total, 2), np.int32), [b""] * total, np.zeros(total, np.uint64), np.zeros((total, 256), np.uint8), squares
+    )
 
     def look(number: int) -> str:
         path = root / files.paths[number]
@@ -86,10 +89,13 @@ def see(
             pixels = decode(data)
         except BadImage as error:
             return str(error)
+        if side is not None and side**2 * max(pixels.shape[1:]) > MOST_PIXELS * min(pixels.shape[1:]):
+            return f"{pixels.shape[1]:,} x {pixels.shape[2]:,} pixels: too long and thin for a square"
         seen.shapes[number] = pixels.shape[1:]
         digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
         digest.update(pixels.contiguous().numpy().data)
         seen.marks[number], seen.hashes[number] = digest.digest(), difference_hash(pixels)
+        seen.thumbnails[number] = grey(resized(pixels, 16, 16)).reshape(-1).numpy()
         if side is not None and squares is not None:
             squares[number] = fitted(pixels, side, squares.shape[1]).numpy()
         return ""

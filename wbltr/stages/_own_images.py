@@ -93,12 +93,14 @@ def run_own(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
     parts = choose_parts(images, pictures, config)
     chosen = np.concatenate([parts.rows[part] for part in PARTS])
     names = np.repeat(PARTS, [len(parts.rows[part]) for part in PARTS])
-    twins = find_twins([pictures.marks[row] for row in chosen], pictures.hashes[chosen], names)
+    twins = find_twins([pictures.marks[row] for row in chosen], pictures.hashes[chosen], pictures.thumbnails[chosen], names)
     more = {
         "skipped": len(pictures.bad),
         "unmeasured": _unmeasured(parts),
         **_duplicates(images, pictures, parts, chosen, twins),
     }
+    for line in remarks(more):
+        runtime.notice(line)
     skipped = np.zeros(3, np.int64)
     for number, _ in pictures.bad:
         skipped[PARTS.index(images.given[number] or "train")] += 1
@@ -112,6 +114,25 @@ def run_own(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
         "canonical": np.array(False),
         "skipped": skipped,
     }
+
+
+def remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """What a user should know of such a dataset, by its metrics: a line each."""
+    found = metrics["duplicates"]
+    lines = []
+    for kind, what in (
+        ("exact", "val or test pictures are in an earlier part, too, pixel by pixel"),
+        ("near", "val or test pictures look much like one of an earlier part"),
+        ("labels", "pictures are there under another class, too, pixel by pixel"),
+    ):
+        if count := found[kind]["images"]:
+            examples = ", ".join(f"{one} and {other}" for one, other in found[kind]["examples"])
+            lines.append(f"{count:,} {what}: {examples}{' …' if count > SHOWN else ''}")
+    if not found["complete"]:
+        lines.append("so many pictures look alike that not all were compared")
+    if count := metrics["unmeasured"]:
+        lines.append(f"{count} classes have no test picture: they are learned, and never measured")
+    return lines
 
 
 def _held(pictures: Pictures, parts: OwnParts) -> tuple[dict[str, Any], bytes]:

@@ -1,15 +1,22 @@
-"""What a user brings, settled before any key: the digest of a file of embeddings. No torch here."""
+"""What a user brings, settled before any key: digests of a file of embeddings, of pictures. No torch here."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wbltr.errors import WbltrError
-from wbltr.pipeline import Runtime, artifacts
+from wbltr.pipeline import Artifact, Runtime, artifacts
 from wbltr.recipe import Recipe
 from wbltr.store import Store
+
+if TYPE_CHECKING:
+    from wbltr.data.digests import StatCache
+    from wbltr.data.own_images import OwnImages
 
 
 def settle_embeddings(store: Store, recipe: Recipe, runtime: Runtime) -> tuple[str, Path | None]:
@@ -23,19 +30,71 @@ def settle_embeddings(store: Store, recipe: Recipe, runtime: Runtime) -> tuple[s
     path = Path(recipe.embeddings_file).expanduser()
     if path.is_file():
         return known_digest(store, path, "embeddings"), path
-    section = recipe.dataset.hashed()
-    earlier = [
-        made
-        for made in artifacts(store)
-        if made.stage == "dataset"
-        and made.config == section
-        and (made.record.get("recipe") or {}).get("embeddings_file") == recipe.embeddings_file
-    ]
+    earlier = datasets_of(store, recipe)
     if not earlier:
         raise WbltrError(f"{path}: no such file of embeddings", "name it: --set embeddings_file=FILE", "missing")
-    last = max(earlier, key=lambda made: str(made.record.get("witness", {}).get("started", "")))
-    runtime.notice(f"{path} is not here; using the dataset {last.object_id[:12]}")
-    return last.inputs["source"], None
+    runtime.notice(f"{path} is not here; using the dataset {earlier[0].object_id[:12]}")
+    return earlier[0].inputs["source"], None
+
+
+def settle_images(store: Store, recipe: Recipe, runtime: Runtime, root: Path | None) -> tuple[str, OwnImages | None]:
+    """The digest of the recipe's pictures, and what was found.
+
+    Where they are no longer there and no other place was named, the digest of what was made of them stands in.
+
+    Args:
+        root: --root: in place of the folder, or what a table's paths start from.
+
+    Raises:
+        WbltrError: "missing" where there is neither; what `wbltr.data.own_images.look_at_own` raises.
+    """
+    from wbltr.data.own_images import OwnImages, look_at_own
+
+    if isinstance(runtime.listed, OwnImages):  # whoever wrote the recipe has looked already
+        return runtime.listed.content, runtime.listed
+    if not recipe.images and root is None:
+        told = "dataset.source: images, and the recipe does not say where they lie"
+        raise WbltrError(told, "a line in it, or on the command line: images: DIR, --images DIR", "missing")
+    place = Path(recipe.images) if recipe.images else Path(str(root))
+    earlier = [] if root is not None or place.expanduser().exists() else datasets_of(store, recipe)
+    if earlier:
+        runtime.notice(f"{place} is not here; using the dataset {earlier[0].object_id[:12]}")
+        return earlier[0].inputs["source"], None
+    start = root or (Path(recipe.root) if recipe.root else None)
+    found = look_at_own(place, start, files_seen(store, place), runtime.tick, runtime.notice)
+    return found.content, found
+
+
+def datasets_of(store: Store, recipe: Recipe) -> list[Artifact]:
+    """What was made of a recipe's files by its section, the newest first; of files of one's own, those of the same place."""
+    section, place = recipe.dataset.hashed(), (recipe.images, recipe.embeddings_file)
+    found = [
+        made
+        for made in artifacts(store)
+        if made.stage == "dataset" and made.config == section and _place_of(made.record.get("recipe") or {}) == place
+    ]
+    return sorted(found, key=lambda made: str(made.record.get("witness", {}).get("started", "")), reverse=True)
+
+
+def _place_of(recipe: Mapping[str, Any]) -> tuple[str, str]:
+    return str(recipe.get("images", "")), str(recipe.get("embeddings_file", ""))
+
+
+def files_seen(store: Store, place: Path) -> StatCache:
+    """What the store knows of the files of pictures of one's own."""
+    from wbltr.data.digests import StatCache
+
+    name = hashlib.sha256(os.path.realpath(place).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    kept = store.root / "stat" / f"images-{name}.txt"
+
+    def save(text: str) -> None:
+        with suppress(WbltrError):  # a store that cannot be written to still gives what it has
+            store.put(kept, text.encode("utf-8", "surrogateescape"), replace=True)
+
+    try:
+        return StatCache(kept.read_text("utf-8", "surrogateescape"), save)
+    except OSError:
+        return StatCache("", save)
 
 
 def known_digest(store: Store, path: Path, kind: str) -> str:

@@ -1,0 +1,197 @@
+"""`make-dataset` of somebody's own pictures: look at them, write a recipe that suits them, and make the dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbltr.cli.answer import stop_requested, stoppable
+from wbltr.cli.class_chart import class_chart
+from wbltr.cli.console import Console
+from wbltr.cli.progress import Progress
+from wbltr.cli.request import Request
+from wbltr.cli.session import Session
+from wbltr.cli.start import Verb
+from wbltr.cli.writing import expanded, suffix_of, write_file
+from wbltr.dataset_config import DatasetConfig
+from wbltr.errors import WbltrError
+from wbltr.pipeline import Runtime
+from wbltr.recipe import Recipe
+from wbltr.recipe_writer import Choices, OwnSet, dataset_choices, recipe_of, recipe_text, said, training_choices
+from wbltr.stages import files_seen
+from wbltr.store import Store
+
+if TYPE_CHECKING:
+    from wbltr.data.own_images import OwnImages
+    from wbltr.stages._own_images import OwnParts
+
+VERB = Verb("make-dataset")
+
+
+def make_dataset(request: Request, place: Path, out: Path | None) -> None:
+    """The whole command.
+
+    Args:
+        place: the folder or the table.
+        out: where the recipe goes; None: after the place's name, here.
+    """
+    console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
+    out = expanded(out if out is not None else Path(f"{_name(place)}.yaml"))
+    suffix_of(out, (".yaml", ".yml"))
+    settings = [*([f"dataset.on_bad_image={request.on_bad_image}"] if request.on_bad_image else []), *request.set]
+    # A mistyped setting comes before the work.
+    recipe_of(_name(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
+    store = Store.open(request.store)
+    images, parts, recipe, choices = _chosen(request, console, store, place, _name(out), settings)
+    for line in said(recipe, choices):
+        console.notice(line)
+    command = f"wbltr run --recipe {out if out.is_absolute() or str(out).startswith('.') else f'./{out}'}"
+    _write(out, _text(out, request, images, recipe, choices), command, console, dry_run=request.dry_run)
+    if request.dry_run:
+        if request.json:
+            console.document({"schema": 1, "command": VERB.name, "dry_run": True, "recipe": str(out)})
+        return
+    written = replace(request, recipe=f"{out.parent}/{out.name}", set=[], on_bad_image=None, images=None, root=None)
+    session = Session(VERB, written, images=images)
+    made = session.make(session.chain.dataset)
+    session.name_results([made])
+    if request.json:
+        counts = dict(zip(images.class_names, parts.counts.tolist(), strict=True))
+        console.document(session.document(made, {"recipe": str(out), "class_counts": counts}))
+    else:
+        console.result(made.artifact.object_id)
+    if made.cached:
+        from wbltr.stages._own_images import remarks
+
+        for line in remarks(made.artifact.record["metrics"]):
+            console.notice(line)
+    for line in _summary(images.class_names, parts):
+        console.notice(line)
+    console.notice(f"next: {command}")
+
+
+def _chosen(
+    request: Request, console: Console, store: Store, place: Path, name: str, settings: Sequence[str]
+) -> tuple[OwnImages, OwnParts, Recipe, Choices]:
+    """What the pictures are, their parts, and the recipe for them."""
+    from wbltr.data.own_images import look_at_own
+
+    with _told(console, request) as runtime:
+        images = look_at_own(place, request.root, files_seen(store, place), runtime.tick, runtime.notice)
+        if "torch" not in sys.modules:
+            runtime.notice("starting torch …")
+        from wbltr.data.pictures import survey
+
+        runtime.begin("images", False)
+        short, grey = survey(images.root, images.files, runtime.tick)
+        own = OwnSet(len(images.files.paths), short, grey, frozenset(images.given))
+        choices = dataset_choices(own)
+        where = (name, str(images.place), "")
+        section = recipe_of(*where, choices, [text for text in settings if text.startswith("dataset.")]).dataset
+        parts, mean, std = _parts(images, section, runtime)
+    val = len(parts.rows["val"])
+    choices |= training_choices(section, own, parts.counts.tolist(), val, mean, std)
+    return images, parts, recipe_of(*where, choices, settings), choices
+
+
+def _parts(images: OwnImages, section: DatasetConfig, runtime: Runtime) -> tuple[OwnParts, list[float], list[float]]:
+    """The parts, and the mean and standard deviation of the training part's channels where its pixels are held."""
+    from wbltr.cores import free_cores
+    from wbltr.data.pictures import channel_statistics
+    from wbltr.stages._dataset_parts import judge
+    from wbltr.stages._own_images import choose_parts
+
+    seen = images.seen(section.side, section.channels, runtime.threads or free_cores(), runtime.tick)
+    if section.on_bad_image == "fail":
+        judge(section, [f"{images.root / images.files.paths[number]}: {why}" for number, why in seen.bad], runtime)
+    parts = choose_parts(images, seen, section)
+    mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
+    return parts, mean, std
+
+
+@contextmanager
+def _told(console: Console, request: Request) -> Iterator[Runtime]:
+    """A runtime whose progress is shown, and which a signal stops."""
+    progress = Progress(console)
+
+    def tick(done: int, total: int) -> None:
+        if (stop := stop_requested()) is not None:
+            raise stop
+        if total > 0:
+            progress.advance(done, total)
+
+    progress.begin("images", cached=False)
+    try:
+        with stoppable():
+            yield Runtime(threads=request.threads, tick=tick, notice=progress.notice, begin=progress.begin)
+    finally:
+        progress.end()
+
+
+def _name(place: Path) -> str:
+    """A recipe's name after a folder or file."""
+    stem = place.stem if place.suffix.lower() in (".csv", ".tsv", ".txt", ".yaml", ".yml") else place.absolute().name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:80] or "my-dataset"
+
+
+def _text(out: Path, request: Request, images: OwnImages, recipe: Recipe, choices: Choices) -> str:
+    """The recipe's text; its places relative to the file where they lie beside or below it."""
+    home = out.parent.resolve()
+
+    def near(path: Path) -> str:
+        return os.path.relpath(path, home) if path.is_relative_to(home) else str(path)
+
+    table = images.place != images.root
+    root = near(images.root) if table and request.root is not None else ""
+    title = (
+        f"Written by wbltr make-dataset for {len(images.files.paths):,} pictures of {len(images.class_names)} classes; "
+        "yours to change.\nThe reasons stand beside the values; what is not written here has its default: wbltr recipe show."
+    )
+    return recipe_text(recipe, choices, title, near(images.place), root)
+
+
+def _write(out: Path, text: str, command: str, console: Console, *, dry_run: bool) -> None:
+    """Write the recipe, unless it is there already as it would be written.
+
+    Raises:
+        WbltrError: code "usage" where a file of that name says something else.
+    """
+    try:
+        content = text.encode()
+        there = out.read_bytes() if out.exists() else None
+    except UnicodeEncodeError:
+        raise WbltrError("the pictures' place is not named in Unicode text", "rename the folder", "usage") from None
+    except OSError as error:
+        raise WbltrError(f"{out}: cannot be read: {error.strerror}", "name another: --out FILE", "usage") from None
+    if there is None and dry_run:
+        console.notice(f"would write {out} and make the dataset")
+    elif there is None:
+        write_file(out, content)
+        console.notice(f"written: {out}")
+    elif there == content:
+        console.notice(f"{out} is there already, as it would be written")
+    else:
+        hint = f"keep it: {command}; or write another: --out FILE"
+        raise WbltrError(f"{out}: is there already and says something else", hint, "usage")
+
+
+def _summary(names: Sequence[str], parts: OwnParts) -> list[str]:
+    """Counts and a bar for each class."""
+    counts: list[int] = parts.counts.tolist()
+    largest, smallest = max(counts), min(counts)
+    shown = {part: f"{part} {len(rows):,}" for part, rows in parts.rows.items()}
+    lines = [
+        f"{', '.join(shown.values())} pictures of {len(names)} classes",
+        f"largest class {names[counts.index(largest)]} with {largest:,} training pictures, smallest "
+        f"{names[counts.index(smallest)]} with {smallest:,}: imbalance factor {largest / smallest:.3g}",
+    ]
+    terminal = sys.stderr.isatty()
+    width = shutil.get_terminal_size().columns if terminal else 80
+    return [*lines, *class_chart(names, counts, width, block="█" if terminal else "#")]
