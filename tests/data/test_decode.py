@@ -6,9 +6,6 @@ import zlib
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from made_images import encoded, picture
 from PIL import Image
 
@@ -65,12 +62,6 @@ def test_a_truncated_file_is_bad(kind: str) -> None:
             decode(data[:kept])
 
 
-def test_what_is_no_image_is_bad_and_says_so() -> None:
-    for data in (b"", b"not an image", b"\xff\xd8\xff" + bytes(500), bytes(1000)):
-        with pytest.raises(BadImage, match=r"no image of a known format|truncated|broken"):
-            decode(data)
-
-
 def bomb(width: int, height: int) -> bytes:
     """A small PNG that says it is large."""
 
@@ -87,19 +78,3 @@ def bomb(width: int, height: int) -> bytes:
 def test_a_small_file_of_many_pixels_is_refused_before_it_is_unpacked(side: int) -> None:
     with pytest.raises(BadImage, match="pixels"):
         decode(bomb(side, side))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_damaged_bytes_give_an_image_or_a_bad_image_and_nothing_else(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "WEBP"]))
-    whole = bytearray(encoded(COLOUR, kind))
-    for _ in range(data.draw(st.integers(1, 8))):
-        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        pixels = decode(bytes(whole))
-    except BadImage:
-        return
-    assert pixels.dtype == torch.uint8
-    assert pixels.ndim == 3
-    assert pixels.shape[0] == 3

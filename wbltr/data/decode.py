@@ -10,16 +10,23 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from wbltr.data.imagefiles import MOST_BYTES
+
 MOST_PIXELS = 89_478_485  # Pillow's own bound: small files can unpack to more than memory holds
-MOST_BYTES = 1 << 28
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow has more, and hands EPS to a program, Ghostscript
 RGB = 3  # torchvision's ImageReadMode.RGB
-REFUSALS = (OSError, ValueError, SyntaxError, OverflowError, IndexError, EOFError, MemoryError)
+REFUSALS = (
+    *(OSError, ValueError, SyntaxError, OverflowError, IndexError, EOFError, MemoryError, Image.DecompressionBombError),
+    Warning,  # where somebody makes errors of them
+)
 
 
 class BadImage(Exception):
@@ -35,7 +42,7 @@ def decode(data: bytes) -> Tensor:
     if len(data) > MOST_BYTES:
         raise BadImage(f"{len(data):,} bytes, of which at most {MOST_BYTES:,} are read")
     try:
-        with Image.open(io.BytesIO(data)) as image:  # its header only
+        with opened(io.BytesIO(data)) as image:  # its header only
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise BadImage(f"{width:,} x {height:,} pixels, of which at most {MOST_PIXELS:,} are decoded")
@@ -46,8 +53,13 @@ def decode(data: bytes) -> Tensor:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except UnidentifiedImageError:
         raise BadImage("no image of a known format") from None
-    except (*REFUSALS, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except REFUSALS as error:
         raise BadImage(str(error)[:200] or type(error).__name__) from None
+
+
+def opened(source: IO[bytes] | Path) -> Image.Image:
+    """An image whose header alone is read, of a format that is decoded here; raises one of `REFUSALS`."""
+    return Image.open(source, formats=FORMATS)
 
 
 def _by_torchvision(data: bytes) -> Tensor | None:

@@ -19,6 +19,7 @@ from wbltr.data.lists import Listing, Problems, class_names, find_lists, read_li
 from wbltr.errors import WbltrError
 
 FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
+MOST_BYTES = 1 << 28  # of an image's file
 HASHING = 4  # threads; a disk rarely gains from more
 Tick = Callable[[int, int], None]
 
@@ -168,6 +169,8 @@ def _stats(listing: Listing, root: Path, problems: Problems) -> list[os.stat_res
                 why = "lies behind a link that leaves the image root"
             elif not why and not modes.S_ISREG(own.st_mode):
                 why = "is no regular file"
+            elif not why and own.st_size > MOST_BYTES:
+                why = f"has {own.st_size:,} bytes, an image at most {MOST_BYTES:,}"
             elif not why and not os.access(whole, os.R_OK):
                 why = "may not be read"
         except OSError as error:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from wbltr.errors import WbltrError
 SHOWN = 20  # problems of a run that are spelt out; the others are counted
 LARGEST = 1 << 29  # bytes of a list
 LONGEST = 4096  # characters of a path
+LONGEST_LINE = 4 * LONGEST + 100  # bytes
 ODD = re.compile("[\x00-\x1f\ud800-\udfff]")
 LINE = re.compile(r"(.*\S)[ \t]+(\S+)")
 
@@ -177,8 +179,11 @@ def _where(file: Path, place: int) -> str:
 
 def _text_rows(listing: Listing, problems: Problems) -> Iterator[tuple[int, str, int]]:
     with listing.file.open("rb") as lines:
-        for place, raw in enumerate(lines, 1):
+        for place, raw in enumerate(iter(partial(lines.readline, LONGEST_LINE), b""), 1):
             where = _where(listing.file, place)
+            if len(raw) == LONGEST_LINE:  # what follows has no place of its own
+                problems.add(where, f"a line of more than {LONGEST_LINE:,} bytes")
+                return
             try:
                 line = raw.decode("utf-8-sig" if place == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
