@@ -104,7 +104,7 @@ def test_table_2_looks_at_the_same_recipe_at_each_factor(wbltr: Wbltr, recipe: s
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], 2, ["which table", "--table 1"]),
+        (["--format", "text"], 2, ["which table", "--table 1"]),
         (["--table", "5"], 2, ["no table '5'"]),
         (["--table", "one"], 2, ["no table 'one'"]),
         (["--table", "1", "--format", "markdwon"], 2, ["Did you mean 'markdown'?"]),

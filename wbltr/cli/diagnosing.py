@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
+from wbltr.pipeline import Artifact
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, Part
 from wbltr.report.results import class_names
 from wbltr.stages import CARRY_A_HEAD, lineage
+from wbltr.store import Store
+
+if TYPE_CHECKING:
+    from wbltr.report.diagnosis import Finding
 
 DIAGNOSE = Verb("diagnose", "latest/head", CARRY_A_HEAD, ("name", "eval"), study=True)
 SECOND_STAGES = ("finetune", "classifier")
@@ -24,33 +32,11 @@ def diagnose(request: Request) -> None:
         session.plan({None: nodes})
         return
     with session.working(nodes):
-        features = session.maker.make(chain.features).artifact
+        session.maker.make(chain.features)
         _, embedded = session.maker.load(chain.embeddings(part, head))
         made, measured = session.maker.load(evaluation)
-    from wbltr.report import diagnosis
-
     known = lineage(session.store, made.artifact).known
-    second = next((known[stage] for stage in SECOND_STAGES if stage in known), None)
-    first_config, first = FeaturesConfig.model_validate(dict(features.config)), session.store.load(features.object_id)
-    images = int(measured["class_counts"].sum())
-    findings = [
-        diagnosis.weight_decay("first stage", first_config, images),
-        diagnosis.constraint("first stage", first_config, first),
-    ]
-    if second is not None:
-        config = ClassifierConfig.model_validate(dict(second.config.get("classifier", second.config)))
-        tensors = session.store.load(second.object_id)
-        findings += [
-            diagnosis.weight_decay("second stage", config, images),
-            diagnosis.constraint("second stage", config, tensors),
-            diagnosis.batch_norm(first, tensors if second.stage == "finetune" else None),
-        ]
-    view = "training part, one view" if part == "train" else "validation part"
-    findings += [
-        diagnosis.geometry(embedded[f"{part}.embeddings"][0], embedded[f"{part}.labels"], len(measured["norms"]), view),
-        diagnosis.norms_by_count(measured["norms"], measured["class_counts"]),
-        diagnosis.prior(measured["confusion"], class_names(measured), f"{made.artifact.config['on']} part"),
-    ]
+    findings = found(session.store, known, measured, {part: embedded})
     if request.json:
         told = {"diagnosis": {finding.name: finding.document() for finding in findings}}
         session.console.document(session.document(made, told))
@@ -61,3 +47,41 @@ def diagnose(request: Request) -> None:
         for row in ([finding.name, finding.words], *([["", f"warning: {finding.warning}"]] if finding.warning else []))
     ]
     session.console.table(["looked at", "found"], rows, f"{session.recipe.name}: {session.head_name(session.head_of(made))}")
+
+
+def found(
+    store: Store, known: Mapping[str, Artifact], measured: Mapping[str, Any], embedded: Mapping[Part, Any]
+) -> list[Finding]:
+    """What there is to say of a finished measurement.
+
+    Args:
+        known: what it stands on and itself, by stage.
+        measured: its tensors.
+        embedded: part → tensors of the embeddings that the head was given; empty where they are not there.
+    """
+    from wbltr.report import diagnosis
+
+    features, second = known["features"], next((known[stage] for stage in SECOND_STAGES if stage in known), None)
+    first_config, first = FeaturesConfig.model_validate(dict(features.config)), store.load(features.object_id)
+    images = int(measured["class_counts"].sum())
+    findings = [
+        diagnosis.weight_decay("first stage", first_config, images),
+        diagnosis.constraint("first stage", first_config, first),
+    ]
+    if second is not None:
+        config = ClassifierConfig.model_validate(dict(second.config.get("classifier", second.config)))
+        tensors = store.load(second.object_id)
+        findings += [
+            diagnosis.weight_decay("second stage", config, images),
+            diagnosis.constraint("second stage", config, tensors),
+            diagnosis.batch_norm(first, tensors if second.stage == "finetune" else None),
+        ]
+    for part, seen in embedded.items():
+        view = "training part, one view" if part == "train" else "validation part"
+        x, labels = seen[f"{part}.embeddings"][0], seen[f"{part}.labels"]
+        findings.append(diagnosis.geometry(x, labels, len(measured["norms"]), view))
+    return [
+        *findings,
+        diagnosis.norms_by_count(measured["norms"], measured["class_counts"]),
+        diagnosis.prior(measured["confusion"], class_names(measured), f"{known['eval'].config['on']} part"),
+    ]

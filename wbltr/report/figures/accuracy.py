@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 @styled
-def accuracy(per_class: Mapping[str, Array], counts: Array, many: int, few: int, caption: str) -> Figure:
+def accuracy(per_class: Mapping[str, Array], counts: Array, many: int, few: int, caption: str, width: float = WHOLE) -> Figure:
     """Points for each class with their running mean, and the class sizes on an axis of their own.
 
     Args:
@@ -25,10 +25,11 @@ def accuracy(per_class: Mapping[str, Array], counts: Array, many: int, few: int,
         counts: `(C,)` training images.
         many, few: thresholds of the splits.
         caption: printed below.
+        width: cm as printed.
     """
     order = by_cardinality(counts)
     rank = np.arange(1, len(order) + 1)
-    figure = new_figure(WHOLE, 7.0, caption)
+    figure = new_figure(width, 7.0 if width == WHOLE else 8.0, caption)
     axes = figure.add_subplot()
     for (name, values), look in zip(per_class.items(), LOOKS, strict=False):
         sorted_values = 100 * np.asarray(values)[order]
@@ -48,7 +49,7 @@ def accuracy(per_class: Mapping[str, Array], counts: Array, many: int, few: int,
     handles, labels = (
         one + other for one, other in zip(axes.get_legend_handles_labels(), sizes.get_legend_handles_labels(), strict=True)
     )
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels) if width == WHOLE else 1)
     return figure
 
 

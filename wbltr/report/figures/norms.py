@@ -16,17 +16,18 @@ Array = np.ndarray[Any, Any]
 
 
 @styled
-def norms(of: Mapping[str, Array], counts: Array, caption: str) -> Figure:
+def norms(of: Mapping[str, Array], counts: Array, caption: str, width: float = WHOLE) -> Figure:
     """Row norms of several heads, classes from common to rare, on a logarithmic axis: a flat line is a balanced head.
 
     Args:
         of: head → `(C,)` L2 norms of its rows.
         counts: `(C,)` training images.
         caption: printed below.
+        width: cm as printed.
     """
     order = by_cardinality(counts)
     rank = np.arange(1, len(order) + 1)
-    figure = new_figure(WHOLE, 7.0, caption)
+    figure = new_figure(width, 7.0 if width == WHOLE else 8.0, caption)
     axes = figure.add_subplot()
     for (name, values), look in zip(of.items(), LOOKS, strict=False):
         found = np.asarray(values)
@@ -36,7 +37,7 @@ def norms(of: Mapping[str, Array], counts: Array, caption: str) -> Figure:
     axes.set(xlabel="class, from common to rare", ylabel="L2 norm of the row", yscale="log")
     logarithmic(axes.yaxis, min(map(np.min, of.values())), max(map(np.max, of.values())))
     whole_numbers(axes)
-    figure.legend(loc="outside upper center", ncols=1 if max(map(len, of)) > 40 else min(len(of), 2))
+    figure.legend(loc="outside upper center", ncols=1 if width < WHOLE or max(map(len, of)) > 40 else min(len(of), 2))
     return figure
 
 
