@@ -161,7 +161,9 @@ def recipe_text(recipe: Recipe, choices: Choices, title: str, images: str, root:
         images, root: as they are to be written, relative to the file.
     """
     lines = [f"# {line}" for line in title.splitlines()]
-    lines += [f"name: {_written(recipe.name)}", f"images: {_written(images)}", *([f"root: {_written(root)}"] if root else [])]
+    head = {"name": recipe.name, "images": images, "root": root}
+    head |= {path: value for path, (value, _) in choices.items() if "." not in path and path != "rows"}
+    lines += [f"{name}: {_written(value)}" for name, value in head.items() if value]
     for name, section in recipe:
         if isinstance(section, DatasetConfig) or name in ("features", "embeddings", "classifier", "posthoc", "eval"):
             lines += _section(name, section, choices)

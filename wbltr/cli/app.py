@@ -144,14 +144,21 @@ def train_features(request: Request) -> None:
 def embed(
     request: Request,
     part: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    file: Annotated[
+        Path | None,
+        typer.Option("--import", help="Your own embeddings and labels: .npz, .safetensors or .parquet.", metavar="FILE"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --import, the recipe that is written; default: NAME.yaml here.", metavar="FILE")
+    ] = None,
 ) -> None:
-    """Example:  wbltr embed --part test
+    """Example:  wbltr embed --import my-embeddings.npz
 
-    Run one part of the images through the first stage's network. Other commands do so by themselves.
+    Bring your own embeddings, with a recipe for them; or run one part of the images through the first stage's network.
     """
     from wbltr.cli import making
 
-    making.embed(request, part)
+    making.embed(request, part, file, out)
 
 
 @verb(app, "train-classifier", STARTING)

@@ -55,6 +55,8 @@ def make_dataset(request: Request, csv: Path | None, out: Path | None) -> None:
     """Cut a known set to a long tail; without a recipe, make a dataset of pictures of one's own, and a recipe."""
     if csv is not None and request.images is not None:
         raise WbltrError("--csv and --images both name pictures", "leave one of them out", "usage")
+    if csv is not None and csv.is_dir():
+        raise WbltrError(f"--csv {csv}: is a folder", f"for class folders: --images {csv}", "usage")
     request = replace(request, images=csv or request.images)
     if request.recipe is None and request.images is not None:
         from wbltr.cli import own_images
@@ -85,8 +87,15 @@ def train_features(request: Request) -> None:
         session.team.dismiss()
 
 
-def embed(request: Request, part: str) -> None:
-    """One part of the images through the network."""
+def embed(request: Request, part: str, file: Path | None = None, out: Path | None = None) -> None:
+    """One part of the images through the network; or embeddings of one's own from a file."""
+    if file is not None:
+        from wbltr.cli import importing
+
+        importing.import_embeddings(request, file, out)
+        return
+    if out is not None:
+        raise WbltrError("--out: a recipe is written with --import alone", "leave it out", "usage")
     parts: tuple[Part, ...] = get_args(Part)
     if part not in parts:
         raise WbltrError(f"--part: no part '{part}'.{closest(part, list(parts))}", f"one of {', '.join(parts)}", "usage")

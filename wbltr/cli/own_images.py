@@ -43,17 +43,17 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
         out: where the recipe goes; None: after the place's name, here.
     """
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
-    out = expanded(out if out is not None else Path(f"{_name(place)}.yaml"))
+    out = expanded(out if out is not None else Path(f"{name_after(place)}.yaml"))
     suffix_of(out, (".yaml", ".yml"))
     settings = [*([f"dataset.on_bad_image={request.on_bad_image}"] if request.on_bad_image else []), *request.set]
     # A mistyped setting comes before the work.
-    recipe_of(_name(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
+    recipe_of(name_after(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
     store = Store.open(request.store)
-    images, parts, recipe, choices = _chosen(request, console, store, place, _name(out), settings)
+    images, parts, recipe, choices = _chosen(request, console, store, place, name_after(out), settings)
     for line in said(recipe, choices):
         console.notice(line)
     command = f"wbltr run --recipe {out if out.is_absolute() or str(out).startswith('.') else f'./{out}'}"
-    _write(out, _text(out, request, images, recipe, choices), command, console, dry_run=request.dry_run)
+    write_recipe(out, _text(out, request, images, recipe, choices), command, console, dry_run=request.dry_run)
     if request.dry_run:
         if request.json:
             console.document({"schema": 1, "command": VERB.name, "dry_run": True, "recipe": str(out)})
@@ -135,9 +135,9 @@ def _told(console: Console, request: Request) -> Iterator[Runtime]:
         progress.end()
 
 
-def _name(place: Path) -> str:
+def name_after(place: Path) -> str:
     """A recipe's name after a folder or file."""
-    stem = place.stem if place.suffix.lower() in (".csv", ".tsv", ".txt", ".yaml", ".yml") else place.absolute().name
+    stem = place.stem if place.suffix.lower() in (".csv", ".tsv", ".txt", ".yaml", ".yml", ".npz", ".safetensors", ".parquet") else place.absolute().name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:80] or "my-dataset"
 
 
@@ -157,7 +157,7 @@ def _text(out: Path, request: Request, images: OwnImages, recipe: Recipe, choice
     return recipe_text(recipe, choices, title, near(images.place), root)
 
 
-def _write(out: Path, text: str, command: str, console: Console, *, dry_run: bool) -> None:
+def write_recipe(out: Path, text: str, command: str, console: Console, *, dry_run: bool) -> None:
     """Write the recipe, unless it is there already as it would be written.
 
     Raises:

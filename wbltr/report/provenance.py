@@ -139,9 +139,13 @@ def _settings(recipe: Any, origin: Origin | None) -> list[Setting]:
     def differ(ours: object, theirs: object) -> bool:
         return known is not None and theirs is not None and ours != theirs
 
+    name = network_name(first.network)
+    if first.network == "none":
+        scaled = "each row scaled to unit norm" if recipe.dataset.normalize == "l2" else "not normalised"
+        name = f"embeddings of one's own, {scaled}"
     another = differ(first.network, paper.network)
     found = [
-        Setting(network_name(first.network) + (size if another else ""), another, network_name(paper.network)),
+        Setting(name + (size if another else ""), another, network_name(paper.network)),
         Setting(count(first.epochs, "epoch"), differ(first.epochs, paper.epochs), str(paper.epochs)),
         Setting(f"batches of {first.batch_size}", differ(first.batch_size, paper.batch_size), str(paper.batch_size), True),
         Setting(

@@ -21,7 +21,7 @@ from wbltr.stages._settle import (
     sharing_hint,
     source_roots,
 )
-from wbltr.stages._settle_own import datasets_of, files_seen, settle_embeddings, settle_images
+from wbltr.stages._settle_own import OwnFile, datasets_of, files_seen, look_at_embeddings, settle_embeddings, settle_images
 from wbltr.stages._table import (
     CARRY_A_HEAD,
     CLASSIFIER,
@@ -44,10 +44,9 @@ from wbltr.store import Store
 
 __all__ = [
     "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
-    "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "PosthocStageConfig",
-    "SweepConfig", "datasets_of", "files_seen", "lineage", "refuse_adjustment", "settle_embeddings", "settle_images",
-    "settle_precision", "settle_shards", "settle_source", "settle_teachers",
-    "sharing_hint", "source_roots",
+    "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "OwnFile", "PosthocStageConfig",
+    "SweepConfig", "datasets_of", "files_seen", "lineage", "look_at_embeddings", "refuse_adjustment", "settle_embeddings",
+    "settle_images", "settle_precision", "settle_shards", "settle_source", "settle_teachers", "sharing_hint", "source_roots",
 ]  # fmt: skip
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Runtime, artifacts
 from wbltr.recipe import Recipe
@@ -129,3 +131,47 @@ def known_digest(store: Store, path: Path, kind: str) -> str:
     except OSError as error:
         raise WbltrError(f"{path}: cannot be read: {error.strerror}", "see its permissions", "missing") from None
     return seen.digest.hex()
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """What is known of a file of embeddings before its dataset is made.
+
+    Attributes:
+        rows, dimensions, classes: N, D and C.
+        given: parts that the file names.
+        square: mean squared norm of rows, over the first of them.
+        counts: a dataset section → how many training rows each class will have.
+    """
+
+    rows: int
+    dimensions: int
+    classes: int
+    given: frozenset[str]
+    square: float
+    counts: Callable[[DatasetConfig], list[int]]
+
+
+def look_at_embeddings(path: Path) -> OwnFile:
+    """Read labels, parts and the first embeddings of a file.
+
+    Raises:
+        WbltrError: what is wrong with it, as `wbltr.data.embedding_files.look` says it.
+    """
+    import numpy as np
+
+    from wbltr.data.embedding_files import look
+    from wbltr.stages._own_embeddings import drawn
+
+    file = look(path)
+    block = next(iter(file.tables[0].blocks())).astype(np.float64)
+    square = float((block * block).sum(1).mean())
+
+    def counts(section: DatasetConfig) -> list[int]:
+        chosen = file.labels[drawn(section, file, str(path)) == "train"]
+        found: list[int] = np.bincount(chosen, minlength=len(file.class_names)).tolist()
+        return found
+
+    given = frozenset(str(part) for part in np.unique(file.parts) if part)
+    known = square if 0 < square < float("inf") else 1.0  # what is no number is refused with its row, later
+    return OwnFile(len(file.labels), file.tables[0].shape[1], len(file.class_names), given, known, counts)
