@@ -15,6 +15,7 @@ LIBRARIES |= {"typer", "rich", "numpy", "PIL", "scipy"}
 
 # room -> what it may import of wbltr's rooms and of the libraries above; the standard library is free.
 MAY: dict[str, set[str]] = {
+    "notebook": {"cli", "report", "pipeline", "stages", "store", "errors", "torch"},
     "cli": {
         "recipe",
         "errors",

@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wbltr.estimator import WeightBalancedClassifier as WeightBalancedClassifier
+    from wbltr.notebook import load as load
+    from wbltr.notebook import run as run
 
-PUBLIC = {"WeightBalancedClassifier": "wbltr.estimator"}  # name -> where it is; imported when it is asked for, as torch is slow
+# Name -> where it is; imported when it is asked for, as torch is slow.
+PUBLIC = {"WeightBalancedClassifier": "wbltr.estimator", "load": "wbltr.notebook", "run": "wbltr.notebook"}
 __all__ = [*PUBLIC]
 
 

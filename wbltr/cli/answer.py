@@ -7,8 +7,11 @@ import os
 import shlex
 import signal
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from types import FrameType
 
 import typer
@@ -18,12 +21,14 @@ from wbltr.cli.request import Request
 from wbltr.distributed import team
 from wbltr.errors import Code, Stopped, WbltrError
 
+_GUEST: ContextVar[bool] = ContextVar("guest", default=False)
 REQUESTED: list[int] = []  # signals received; a list, since a handler can only append
 
 
 def answer(command: str, request: Request, work: Callable[[], None]) -> None:
     """Run a command's work; the one place where an exception becomes a line and an exit code."""
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # what is wrong with an image is told by its name
     try:
         console.leads = team().leads
         work()
@@ -60,8 +65,26 @@ def _drop_stdout() -> None:
 
 
 @contextmanager
+def guest() -> Iterator[None]:
+    """While we work in somebody else's process: only Ctrl-C asks for a stop, the second one is a KeyboardInterrupt."""
+    token = _GUEST.set(True)
+    try:
+        yield
+    finally:
+        _GUEST.reset(token)
+        if threading.current_thread() is threading.main_thread():
+            REQUESTED.clear()
+
+
+@contextmanager
 def stoppable() -> Iterator[None]:
-    """While work runs that can be resumed, a signal asks for a stop instead of killing; the second Ctrl-C leaves at once."""
+    """While work runs that can be resumed, a signal asks for a stop instead of killing; the second Ctrl-C leaves at once.
+
+    Signals reach the main thread only: in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     REQUESTED.clear()
     before = {number: signal.signal(number, _on_signal) for number in _signals()}
     try:
@@ -75,10 +98,14 @@ def stoppable() -> Iterator[None]:
 
 
 def _signals() -> list[int]:
+    if _GUEST.get():
+        return [signal.SIGINT]
     return [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 
 
 def _on_signal(number: int, _: FrameType | None) -> None:
+    if REQUESTED and _GUEST.get():
+        raise KeyboardInterrupt
     if REQUESTED and number == signal.SIGINT:
         with suppress(OSError):
             os.write(2, b"\x1b[?25h" if os.isatty(2) else b"")  # the cursor that a progress bar hid

@@ -53,20 +53,25 @@ def measured(maker: Maker) -> Rows:
     return Rows(documents, every, made, tensors)
 
 
+def made(session: Session) -> Rows:
+    """Every row of one run, its names set."""
+    with session.working(list(evaluations(session.maker).values())):
+        rows = measured(session.maker)
+    _point_latest(session.maker, rows)
+    session.name_results([rows.last])
+    return rows
+
+
 def run(session: Session) -> None:
     """Make and print the table of a recipe."""
     if session.seeds:
         _run_seeds(session)
         return
     maker = session.maker
-    nodes = list(evaluations(maker).values())
     if session.request.dry_run:
-        session.plan({None: nodes})
+        session.plan({None: list(evaluations(maker).values())})
         return
-    with session.working(nodes):
-        rows = measured(maker)
-    _point_latest(maker, rows)
-    session.name_results([rows.last])
+    rows = made(session)
     if session.request.json:
         told = {
             "stages": [session.document(made) for made in maker.made],
