@@ -45,6 +45,8 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
     out = expanded(out if out is not None else Path(f"{name_after(place)}.yaml"))
     suffix_of(out, (".yaml", ".yml"))
+    if not os.path.exists(os.path.expanduser(place)):  # noqa: PTH110, PTH111 - a name that is too long is not there, either
+        raise WbltrError(f"{place}: no such folder or table", "name your pictures: --images DIR, or --csv FILE", "missing")
     settings = [*([f"dataset.on_bad_image={request.on_bad_image}"] if request.on_bad_image else []), *request.set]
     # A mistyped setting comes before the work.
     recipe_of(name_after(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
@@ -137,7 +139,11 @@ def _told(console: Console, request: Request) -> Iterator[Runtime]:
 
 def name_after(place: Path) -> str:
     """A recipe's name after a folder or file."""
-    stem = place.stem if place.suffix.lower() in (".csv", ".tsv", ".txt", ".yaml", ".yml", ".npz", ".safetensors", ".parquet") else place.absolute().name
+    stem = (
+        place.stem
+        if place.suffix.lower() in (".csv", ".tsv", ".txt", ".yaml", ".yml", ".npz", ".safetensors", ".parquet")
+        else place.absolute().name
+    )
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:80] or "my-dataset"
 
 
