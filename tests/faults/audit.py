@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-PLACES = {"FORMAT", "CACHEDIR.TAG", "objects", "records", "refs", "runs", "studies", "corrupt", "downloads", "tmp"}
+PLACES = {"FORMAT", "CACHEDIR.TAG", "objects", "records", "refs", "runs", "stat", "studies", "corrupt", "downloads", "tmp"}
 
 
 def audit(root: Path, *, corrupt: bool = False, left: bool = True) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from wbltr.pipeline import Runtime
 from wbltr.recipe import Recipe
 from wbltr.stages import Lineage
 from wbltr.store import Store, key_of, objects
+from wbltr.store.garbage import find_garbage, remove
 
 HEADER = {"stage": "toy", "revision": 1, "config": {}, "inputs": {}}
 KEY = key_of(HEADER)
@@ -64,3 +67,54 @@ def make(root: str, steps: str = "4", size: str = "5", share: str = "0.01", log:
         print(made.artifact.object_id)
 
     _answered(work)
+
+
+def wbltr(*arguments: str) -> None:
+    """The command line itself."""
+    from wbltr.cli.app import main
+
+    sys.argv = ["wbltr", *arguments]
+    main()
+
+
+def no_locks() -> None:
+    """As on a file system without locks."""
+    import errno
+    import fcntl
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    fcntl.flock = refused
+
+
+def race(root: str, who: str, puts: str, keys: str, locks: str) -> None:
+    """Put `puts` times: each process has an answer of its own to each key, and notes which one it was told.
+
+    Notes go to a file beside the store: `computed KEY` and `told KEY ID`.
+    """
+    if not locks:
+        no_locks()
+    store = Store(Path(root), "own")
+    draws = random.Random(int(who))
+    with Path(root).with_name(f"notes-{who}").open("a", buffering=1) as notes:
+        for _ in range(int(puts)):
+            header = {"stage": "toy", "revision": 1, "config": {"key": draws.randrange(int(keys))}, "inputs": {}}
+            key = key_of(header)
+            record = store.record(key) if locks else None
+            if record is None:
+                with store.claim(key) if locks else nullcontext():
+                    record = store.record(key) if locks else None
+                    if record is None:
+                        object_id = store.publish({"a": np.full(3, int(who))}, header)
+                        record = store.write_record(key, {"object": object_id, **header})
+                        notes.write(f"computed {key} {object_id}\n")
+            store.load(record["object"])
+            notes.write(f"told {key} {record['object']}\n")
+
+
+def collect(root: str, older_than: str, rounds: str) -> None:
+    """Garbage collection, again and again."""
+    store = Store(Path(root), "own")
+    for _ in range(int(rounds)):
+        list(remove(store, find_garbage(store, float(older_than))))

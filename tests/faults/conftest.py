@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from faults.counted import counted
+from faults.nursery import DIGITS, TOYS, Nursery
 
 __all__ = ["counted"]
 MEMORY = Path("/dev/shm")
@@ -23,3 +24,23 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     place.chmod(0o755)
     yield place.resolve()
     shutil.rmtree(place)
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Where the commands of a toy chain are born."""
+    nursery = Nursery(tmp_path_factory.mktemp("toys"), *TOYS)
+    for root in (tmp_path_factory.mktemp("warm"), os.devnull):  # a failure has words that are imported late, too
+        nursery.warm("faults.commands:publish", root)
+        nursery.warm("faults.commands:make", root)
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Where commands of the real command line are born, torch imported but not yet used."""
+    nursery = Nursery(tmp_path_factory.mktemp("digits"), *DIGITS)
+    nursery.warm("faults.commands:wbltr", "--version")
+    yield nursery
+    nursery.close()

@@ -32,6 +32,14 @@ class Row:
 
 ROWS = (
     Row("every call of a publish", "test_publish.py", 250),
+    Row("kill -9 of a command", "test_kills.py", 300),
+    Row("kill -9 of a command on digits", "test_kills.py", 10),
+    Row("kill -9 of a command on digits, long", "test_kills.py", 300, long=True),
+    Row("stop signals", "test_signals.py", 40),
+    Row("stop signals on digits", "test_signals.py", 6),
+    Row("stop signals on digits, long", "test_signals.py", 40, long=True),
+    Row("damaged objects", "test_corruption.py", 10_000),
+    Row("puts of processes at once", "test_races.py", 20_000),
     Row("recipes", "test_recipes.py", 1500),
     Row("lists, CSV, image files", "test_lists_and_images.py", 1500),
     Row("hostile pickles, archives, artifacts", "test_hostile_files.py", 150),

@@ -17,6 +17,13 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).resolve().parent.parent
+TOYS = ("faults.commands",)
+STAGES = ("dataset", "features", "embeddings", "classifier", "posthoc", "eval")
+DIGITS = (
+    *TOYS, "torch", "torchvision", "sklearn.datasets", "optuna", "rich.console", "rich.table",
+    "wbltr.cli.app", "wbltr.cli.making", *(f"wbltr.stages.{name}" for name in STAGES),
+)  # fmt: skip
+SHORT = ("--set", "features.epochs=3", "--set", "classifier.epochs=2", "--set", "embeddings.views=2", "--threads", "1")
 SECONDS = 60.0  # after which a child that does not end fails its test
 
 
@@ -71,11 +78,11 @@ class Nursery:
     def wait(self, pid: int) -> Ended:
         """Wait until a child has ended."""
         code, said = self._ask({"wait": pid})
-        out, err = (Path(f"{said}.{name}") for name in ("out", "err"))
-        ended = Ended(code, out.read_text(), err.read_text())
-        out.unlink()
-        err.unlink()
-        return ended
+        files = [Path(f"{said}.{name}") for name in ("out", "err")]
+        words = [path.read_text() if path.exists() else "" for path in files]  # one that was killed at once has none
+        for path in files:
+            path.unlink(missing_ok=True)
+        return Ended(code, *words)
 
     def run(self, call: str, *arguments: object, folder: Path | None = None) -> Ended:
         """Begin a child and wait for its end."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,28 +17,19 @@ from wbltr.store import Store
 PUBLISH = "faults.commands:publish"
 
 
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("children"), "faults.commands")
-    for root in (tmp_path_factory.mktemp("warm"), os.devnull):  # a failure has words that are imported late, too
-        nursery.warm(PUBLISH, root)
-    yield nursery
-    nursery.close()
-
-
 @pytest.mark.parametrize("large", ["", "large"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_at_any_call_leaves_a_sound_store_and_the_next_command_finishes(
-    nursery: Nursery, folder: Path, counted: Counted, fault: str, large: str
+    toys: Nursery, folder: Path, counted: Counted, fault: str, large: str
 ) -> None:
     store, trace = folder / "store", folder / "trace"
     Store.open(store)
-    found = places(nursery, trace, PUBLISH, store, large)
+    found = places(toys, trace, PUBLISH, store, large)
     expected = published(Store.open(store), bool(large))
     for place in found:
         shutil.rmtree(store)
         Store.open(store)
-        ended = inject(nursery, trace, place, fault, PUBLISH, store, large)
+        ended = inject(toys, trace, place, fault, PUBLISH, store, large)
         assert ended is not None, f"{place}: not reached"
         assert ended.code in ((-9,) if fault == "SIGKILL" else (0, 6)), f"{place}: {ended}"
         if ended.code == 6:
