@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import toy_stages as toy
 
+from faults.nursery import called
 from wbltr.cli.answer import answer, stoppable
 from wbltr.cli.console import Console
 from wbltr.cli.maker import Maker
@@ -118,3 +121,22 @@ def collect(root: str, older_than: str, rounds: str) -> None:
     store = Store(Path(root), "own")
     for _ in range(int(rounds)):
         list(remove(store, find_garbage(store, float(older_than))))
+
+
+def mount(place: str, options: str) -> None:
+    """A file system in memory, seen by this process and its children."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True, capture_output=True)
+
+
+def another(umask: str, call: str, *arguments: str) -> None:
+    """Call as another user, who owns nothing."""
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    masked(umask, call, *arguments)
+
+
+def masked(umask: str, call: str, *arguments: str) -> None:
+    """Call under another umask."""
+    os.umask(int(umask, 8))
+    called(call, arguments)

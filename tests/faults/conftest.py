@@ -31,8 +31,8 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """Where the commands of a toy chain are born."""
     nursery = Nursery(tmp_path_factory.mktemp("toys"), *TOYS)
     for root in (tmp_path_factory.mktemp("warm"), os.devnull):  # a failure has words that are imported late, too
-        nursery.warm("faults.commands:publish", root)
         nursery.warm("faults.commands:make", root)
+        nursery.warm("faults.commands:publish", root)
     yield nursery
     nursery.close()
 

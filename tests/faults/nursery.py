@@ -46,15 +46,20 @@ class Nursery:
     Args:
         folder: where the children's words are kept.
         modules: imported before the first child is born.
+        prefix: a command that runs it.
     """
 
-    def __init__(self, folder: Path, *modules: str) -> None:
+    def __init__(self, folder: Path, *modules: str, prefix: tuple[str, ...] = ()) -> None:
         self._folder = folder
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("WBLTR_", "COLUMNS"))}
         environment |= {"PYTHONPATH": str(TESTS), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "faults.nursery", *modules]
+        command = [*prefix, sys.executable, "-m", "faults.nursery", *modules]
         self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._born = 0
+
+    def seen(self, path: Path) -> Path:
+        """A path as its children see it, whatever is mounted there for them; for root alone."""
+        return Path(f"/proc/{self._process.pid}/root{path}")
 
     def warm(self, call: str, *arguments: object) -> None:
         """Call it once in the nursery itself, so that what it imports late is there and no fault meets an import."""
