@@ -128,7 +128,14 @@ def test_what_classes_are_called_is_text(nasty: str) -> None:
     assert len(page.all("script")) == 1
     assert "\x1b" not in nasty
     assert "\u202e" not in nasty
-    assert {row[0] for row in page.rows("Classes")[1:]} >= {NASTY[0], NASTY[1], NASTY[2], "\\x1b[31mred", NASTY[4], NASTY[6]}
+    assert {row[0] for row in page.rows("Classes")[1:]} >= {
+        NASTY[0],
+        NASTY[1],
+        NASTY[2],
+        "\\x1b[31mred",
+        NASTY[4],
+        f"{'x' * 40} … {'x' * 40}",
+    }
 
 
 def test_the_worst_class_comes_first_and_one_without_images_last(plain: str) -> None:

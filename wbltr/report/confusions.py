@@ -67,14 +67,12 @@ def in_the_tail(tensors: Tensors, most: int, examples: int) -> tuple[str, list[C
 def _ranked(tensors: Tensors, chosen: Array, most: int, examples: int) -> list[Confusion]:
     matrix = np.asarray(tensors["confusion"])
     of = matrix.sum(1)
-    wrong = np.where(np.eye(len(matrix), dtype=bool) | ~chosen[:, None], 0, matrix)
-    shares = (wrong / np.maximum(of, 1)[:, None]).ravel()
-    order = np.argsort(-shares, kind="stable")[:most]
-    pairs = [divmod(int(place), len(matrix)) for place in order if shares[place] > 0]
-    return [
-        Confusion(true, predicted, int(wrong[true, predicted]), int(of[true]), _places(tensors, true, predicted, examples))
-        for true, predicted in pairs
-    ]
+    true, predicted = np.nonzero(matrix)  # few of the many pairs
+    wrong = (true != predicted) & chosen[true]
+    true, predicted = true[wrong], predicted[wrong]
+    order = np.argsort(-matrix[true, predicted] / of[true], kind="stable")[:most]
+    pairs = zip(true[order].tolist(), predicted[order].tolist(), strict=True)
+    return [Confusion(a, b, int(matrix[a, b]), int(of[a]), _places(tensors, a, b, examples)) for a, b in pairs]
 
 
 def _places(tensors: Tensors, true: int, predicted: int, most: int) -> tuple[int, ...]:

@@ -12,9 +12,9 @@ import numpy as np
 from wbltr.functional.statistics import Interval
 from wbltr.report.confusions import Confusion, in_the_tail, largest, split_of
 from wbltr.report.markup import Cell, Column, Markup, escaped, framed, joined, table, tag
-from wbltr.report.results import SPLITS, class_names, eval_document
+from wbltr.report.results import SPLITS, eval_document
 from wbltr.report.told import Tensors, Told
-from wbltr.report.uncertainty import COLUMNS, REPLICATES, in_brackets, intervals, signed
+from wbltr.report.uncertainty import COLUMNS, REPLICATES, in_brackets, signed
 from wbltr.report.words import count
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ NAMES = {"all": "All", "many": "Many", "medium": "Medium", "few": "Few"}
 
 def summary(told: Told) -> Markup:
     """What a reader has to know, in two sentences."""
-    sure = intervals(told.shown.tensors)
+    sure = told.shown.intervals
     few = "" if math.isnan(sure["few"].low) else f", {sure['few'].estimate:.1f} % of the Few"
     said = f"{_plain(told.shown.name)} reaches {sure['all'].estimate:.1f} % over all classes {in_brackets(sure['all'])}{few}."
     if told.first is not None:
@@ -43,7 +43,7 @@ def results(told: Told) -> Markup:
     """Every finished row with its intervals."""
     rows = []
     for row in told.rows:
-        sure = intervals(row.tensors)
+        sure = row.intervals
         name = tag("strong", row.name) if row is told.shown else escaped(row.name)
         rows.append([Cell(name, row.name), *(_interval(sure[column]) for column in COLUMNS)])
     under = f"(low–high): 95 % of {REPLICATES:,} bootstrap samples, images drawn with replacement within each class"
@@ -115,7 +115,7 @@ def _class_table(told: Told) -> Markup:
     rows = []
     for k in order:
         right, size = document["per_class"][k], document["counts"][k]
-        cells: list[str | Cell] = [document["classes"][k], Cell(NAMES[SPLITS[splits[k]]], str(splits[k])), f"{size:,}"]
+        cells: list[str | Cell] = [shown.classes[k], Cell(NAMES[SPLITS[splits[k]]], str(splits[k])), f"{size:,}"]
         cells += [_number(right)]
         if before is not None:
             earlier = before[k]
@@ -139,7 +139,7 @@ def _number(value: float | None) -> str:
 def confusions(told: Told) -> Markup:
     """What is taken for what."""
     tensors = told.shown.tensors
-    names = class_names(tensors)
+    names = told.shown.classes
     splits = split_of(tensors)
     whole = largest(tensors, LARGEST)
     rows = [[names[one.true], NAMES[SPLITS[splits[one.true]]], names[one.predicted], *_share(one)] for one in whole]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wbltr.functional.calibration import Reliability
+    from wbltr.functional.statistics import Interval
     from wbltr.report.diagnosis import Finding
 
 Tensors = Mapping[str, Any]  # of an eval artifact
+
+LONGEST = 80  # characters of a class's name
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,22 @@ class Measured:
     name: str
     artifact: str
     tensors: Tensors = field(repr=False, compare=False)
+
+    @cached_property
+    def intervals(self) -> Mapping[str, Interval]:
+        """`all` and every split → accuracy in per cent with its bounds."""
+        from wbltr.report.uncertainty import intervals
+
+        return intervals(self.tensors)
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """What the classes are called, in label order; the middle of a very long name is left out."""
+        from wbltr.report.results import class_names
+
+        half = LONGEST // 2
+        names = class_names(self.tensors)
+        return [name if len(name) <= LONGEST else f"{name[:half]} … {name[-half:]}" for name in names]
 
 
 @dataclass(frozen=True)
