@@ -48,3 +48,10 @@ class Teacher(Config):
     prelogit: Count | None = None
     mean: tuple[Number, ...]
     std: tuple[Positive, ...]
+
+
+class Weights(Config):
+    """Pretrained weights by what they are, not by where they lie."""
+
+    origin: Literal["file", "IMAGENET1K_V1", "IMAGENET1K_V2"]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8}([0-9a-f]{56})?$")]  # of torchvision's files their names have 8 digits

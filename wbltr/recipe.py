@@ -21,6 +21,7 @@ from wbltr.config import (
     Seed,
     Share,
     Teacher,
+    Weights,
     added_later,
 )
 from wbltr.dataset_config import DatasetConfig
@@ -29,6 +30,7 @@ from wbltr.rows import LOSS_SETTINGS, HeadSettings, Loss, Row, section_of
 
 Part = Literal["train", "val", "test"]
 Sampling = Literal["instance", "class-balanced", "square-root"]
+CIFAR_NETWORKS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 
 
 class MaxNormConfig(Config):
@@ -82,21 +84,13 @@ class LossConfig(Config):
 class FeaturesConfig(LossConfig):
     """First stage: cross entropy with a tuned weight decay (section 4.1). The defaults are the paper's settings."""
 
+    # `none`: a head alone, on embeddings of one's own.
     network: Literal[
-        "resnet20",
-        "resnet32",
-        "resnet44",
-        "resnet56",
-        "resnet110",
-        "resnet18",
-        "resnet34",
-        "resnet50",
-        "resnet101",
-        "resnet152",
-        "resnext50",
-        "small",
-        "none",
-    ] = "resnet34"  # fmt: skip; `none`: a head alone, on embeddings of one's own
+        "resnet20", "resnet32", "resnet44", "resnet56", "resnet110",
+        "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50", "small", "none",
+    ] = "resnet34"  # fmt: skip
+    weights: str | Weights | None = added_later(None)  # to start from: torchvision's IMAGENET1K_V1 or _V2, or a file
+    frozen: StrictBool = added_later(False)  # the network stays as it is, only the head is trained, on plain embeddings
     stem: Literal["cifar", "imagenet"] = added_later("cifar")  # 3x3, stride 1; or 7x7, stride 2 and max-pool
     prelogit: Count | None = added_later(None)  # dimensions of a linear layer before the classifier (appendix C: 2)
     epochs: Count = 200
@@ -139,17 +133,33 @@ class FeaturesConfig(LossConfig):
         return self
 
     @model_validator(mode="after")
-    def _a_head_alone_has_no_images(self) -> Self:
-        if self.network != "none":
+    def _a_head_alone_takes_less(self) -> Self:
+        if self.network != "none" and not self.frozen:
             return self
-        of_images = ("stem", "prelogit", "micro_batch", "select", "augment", "image_size", "pad", "snapshot_every")
-        told = [name for name in of_images if getattr(self, name) != type(self).model_fields[name].default]
+        what = "frozen trains a head alone"
+        idle: tuple[str, ...] = ("prelogit", "micro_batch", "select", "snapshot_every")
+        if self.network == "none":
+            what = "network: none trains a head alone"
+            idle = (*idle, "stem", "augment", "image_size", "pad", "weights", "frozen")
+        told = [name for name in idle if getattr(self, name) != type(self).model_fields[name].default]
         if told:
-            raise ValueError(f"network: none trains a head alone: leave out {', '.join(told)}")
-        if self.precision == "bf16" or self.loss == "distill":
-            raise ValueError("network: none trains a head alone, in fp32 and without a teacher")
+            raise ValueError(f"{what}: leave out {', '.join(told)}")
+        if self.loss == "distill" or (self.network == "none" and self.precision == "bf16"):
+            raise ValueError(f"{what}, in fp32 and without a teacher")
         if self.head == "cosine" and (self.max_norm is not None or self.constraint != "none"):
             raise ValueError("head: cosine on embeddings takes no constraint")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit_a_network_of_torchvision(self) -> Self:
+        if self.frozen and self.weights is None:
+            raise ValueError("frozen: a network of random weights is nothing to learn from; give weights")
+        if self.weights is None:
+            return self
+        if self.network in ("small", "none") or self.network in CIFAR_NETWORKS:
+            raise ValueError(f"weights: there are none for {self.network}; use resnet18 to resnet152, or resnext50")
+        if self.stem != "imagenet" or self.prelogit is not None or len(self.mean) != 3:
+            raise ValueError("weights: are of a network for three channels: stem: imagenet, no prelogit, three means")
         return self
 
     @model_validator(mode="after")

@@ -181,6 +181,9 @@ def _load_file(path: Path, seen: tuple[Path, ...], asked: str = "") -> tuple[dic
     for name in PATHS:
         if isinstance(given := value.get(name), str) and given:
             value[name] = str(path.parent.resolve() / os.path.expanduser(given))  # noqa: PTH111 - of nobody it stays as it is
+    first = value.get("features")
+    if isinstance(first, dict) and isinstance(given := first.get("weights"), str) and not given.startswith("IMAGENET"):
+        first["weights"] = str(path.parent.resolve() / os.path.expanduser(given))  # noqa: PTH111
     parent = value.pop("extends", None)
     if parent is None:
         return value, where

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from wbltr.config import Config, Teacher
+from wbltr.config import Config, Teacher, Weights
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
@@ -193,7 +193,8 @@ def test_every_field_of_every_section_moves_its_key() -> None:
             "weight_decay": 0.0, "loss": "cb", "beta": 0.5, "scheduler": "released", "precision": "bf16", "augment": "none",
             "pad": 1, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "seed": 1, "constraint": "unit-norm",
             "max_norm": MaxNormConfig(radius=1.0, relative=False), "sampling": "square-root", "select": "best-test",
-            "stem": "imagenet", "prelogit": 2, "image_size": 224, "snapshot_every": 10, **of_the_loss,
+            "stem": "imagenet", "prelogit": 2, "image_size": 224, "snapshot_every": 10, "frozen": True,
+            "weights": Weights(origin="IMAGENET1K_V1", sha256="f37072fd"), **of_the_loss,
         },
         "classifier": {
             "loss": "ce", "beta": 0.5, "epochs": 1, "batch_size": 1, "lr": 1.0, "momentum": 0.5, "weight_decay": 0.5,

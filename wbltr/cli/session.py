@@ -32,6 +32,7 @@ from wbltr.stages import (
     settle_shards,
     settle_source,
     settle_teachers,
+    settle_weights,
     source_roots,
 )
 from wbltr.store import Corrupt, Vanished
@@ -80,8 +81,10 @@ class Session:
             refuse_unread(verb, request, line)
             if recipe is None:
                 recipe = revise_recipe(described(self.start, line, self.console), settings)
-            recipe = overlaid(recipe, line, given=request.recipe is not None)
         assert recipe is not None, "starting_artifact refuses a command with neither"
+        recipe, weights = settle_weights(self.store, recipe)
+        if self.start is not None:
+            recipe = overlaid(recipe, line, given=request.recipe is not None)
         if request.images is not None:
             if recipe.dataset.source != "images" or "dataset" in line.known:
                 why = "starts from a dataset that is finished" if "dataset" in line.known else "has images of its own"
@@ -99,6 +102,7 @@ class Session:
             downloads=None if request.root else self.store.root / "downloads",
             notice=self.console.notice,
             listed=images,
+            weights=weights,
         )
         if "dataset" in line.known and request.lists:
             hint = "to make another, name the recipe and leave --from out"

@@ -95,6 +95,7 @@ class Runtime:
         shared: whether `threads` is only a share of this machine, which gives way to what a resumed run began with.
         roots: folders that may hold a known set of images, in the order to look; `downloads` is the last.
         listed: a set whose images lie in a folder, as `wbltr.data.imagefiles.look` found it; None for others.
+        weights: file of the pretrained weights to start from; None: they are torchvision's, or there are none.
         tick: `tick(done, total)`, called in every loop; raises when a stop was requested.
         report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
         notice: one line for the user.
@@ -116,6 +117,7 @@ class Runtime:
     roots: tuple[Path, ...] = ()
     downloads: Path | None = None
     listed: Any = None
+    weights: Path | None = None
     checkpoint_share: float = 0.01  # of the time, spent on checkpoints: cheap ones are frequent, large ones rare
     tick: Callable[[int, int], None] = _ignore
     report: Callable[[Metrics], None] = _ignore

@@ -21,7 +21,15 @@ from wbltr.stages._settle import (
     sharing_hint,
     source_roots,
 )
-from wbltr.stages._settle_own import OwnFile, datasets_of, files_seen, look_at_embeddings, settle_embeddings, settle_images
+from wbltr.stages._settle_own import (
+    OwnFile,
+    datasets_of,
+    files_seen,
+    look_at_embeddings,
+    settle_embeddings,
+    settle_images,
+    settle_weights,
+)
 from wbltr.stages._table import (
     CARRY_A_HEAD,
     CLASSIFIER,
@@ -46,7 +54,8 @@ __all__ = [
     "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
     "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "OwnFile", "PosthocStageConfig",
     "SweepConfig", "datasets_of", "files_seen", "lineage", "look_at_embeddings", "refuse_adjustment", "settle_embeddings",
-    "settle_images", "settle_precision", "settle_shards", "settle_source", "settle_teachers", "sharing_hint", "source_roots",
+    "settle_images", "settle_precision", "settle_shards", "settle_source", "settle_teachers", "settle_weights",
+    "sharing_hint", "source_roots",
 ]  # fmt: skip
 
 

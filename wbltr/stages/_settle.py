@@ -74,7 +74,7 @@ def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:
     """Give each of several processes its part of a batch, where the recipe does not say how a batch is cut."""
     if processes == 1 or recipe.features.micro_batch is not None:
         return recipe
-    if recipe.features.network == "none":
+    if recipe.features.network == "none" or recipe.features.frozen:
         raise WbltrError("a head alone is trained in one process, torchrun started more", "run it by itself", "usage")
     batch = recipe.features.batch_size
     size = _micro_batch(batch, processes)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wbltr.config import Weights
 from wbltr.dataset_config import DatasetConfig
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Runtime, artifacts
 from wbltr.recipe import Recipe
 from wbltr.store import Store
@@ -19,6 +20,16 @@ from wbltr.store import Store
 if TYPE_CHECKING:
     from wbltr.data.digests import StatCache
     from wbltr.data.own_images import OwnImages
+
+# torchvision's weights: network → name → first digits of the file's SHA-256, as the file's name has them.
+PUBLISHED: Mapping[str, Mapping[str, str]] = {
+    "resnet18": {"IMAGENET1K_V1": "f37072fd"},
+    "resnet34": {"IMAGENET1K_V1": "b627a593"},
+    "resnet50": {"IMAGENET1K_V1": "0676ba61", "IMAGENET1K_V2": "11ad3fa6"},
+    "resnet101": {"IMAGENET1K_V1": "63fe2227", "IMAGENET1K_V2": "cd907fc2"},
+    "resnet152": {"IMAGENET1K_V1": "394f9c45", "IMAGENET1K_V2": "f82ba261"},
+    "resnext50": {"IMAGENET1K_V1": "7cdf4587", "IMAGENET1K_V2": "1a0047aa"},
+}
 
 
 def settle_embeddings(store: Store, recipe: Recipe, runtime: Runtime) -> tuple[str, Path | None]:
@@ -131,6 +142,35 @@ def known_digest(store: Store, path: Path, kind: str) -> str:
     except OSError as error:
         raise WbltrError(f"{path}: cannot be read: {error.strerror}", "see its permissions", "missing") from None
     return seen.digest.hex()
+
+
+def settle_weights(store: Store, recipe: Recipe) -> tuple[Recipe, Path | None]:
+    """Replace the name or path of pretrained weights by what they are; also the file, where they are one.
+
+    Raises:
+        WbltrError: "usage" for a name that is none, "missing" for a file that is not there.
+    """
+    given = recipe.features.weights
+    if given is None:
+        return recipe, None
+    if isinstance(given, Weights):  # of a record, which does not say where they lay
+        known = (made.record.get("witness", {}).get("weights") for made in artifacts(store) if _starts_from(made, given))
+        return recipe, next((path for path in map(Path, filter(None, known)) if path.is_file()), None)
+    network = recipe.features.network
+    if given in PUBLISHED[network]:
+        weights, path = Weights.model_validate({"origin": given, "sha256": PUBLISHED[network][given]}), None
+    else:
+        path = Path(given).expanduser()
+        if not path.is_file():
+            names = list(PUBLISHED[network])
+            hint = f"a .safetensors or .pth file; or torchvision's for {network}: {', '.join(names)}"
+            raise WbltrError(f"features.weights: {path}: no such file.{closest(given, names)}", hint, "missing")
+        weights = Weights(origin="file", sha256=known_digest(store, path, "weights"))
+    return recipe.with_features(weights=weights), path
+
+
+def _starts_from(made: Artifact, weights: Weights) -> bool:
+    return made.stage == "features" and made.config.get("weights") == weights.hashed()
 
 
 @dataclass(frozen=True)

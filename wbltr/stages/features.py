@@ -5,7 +5,7 @@ Gives: `network.*` (every weight and buffer), `head.weight` float32 `(C, D)`, `h
 Under a constraint also `history.at_radius`, `history.projected` float64 `(E,)`, as `classifier` has them; with `select:
 best-test` `history.test_accuracy` float64 `(E,)` and `selected` int64 `()`, the epoch from 0; with `snapshot_every`
 `snapshots.steps` int64 `(S,)` and `snapshots.weight` float32 `(S, C, D)`. With `network: none` the dataset holds embeddings,
-and there is no `network.*`; a head alone has one `history.accuracy`, of the last epoch (NaN before).
+and there is no `network.*`; a head alone, as with `frozen`, has one `history.accuracy`, of the last epoch (NaN before).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wbltr.config import Teacher
+from wbltr.config import Teacher, Weights
 from wbltr.constraints import Constraint, what_max_norm_did
 from wbltr.cores import free_cores, these_cores
 from wbltr.data.augment import AugmentedImages
@@ -27,13 +27,14 @@ from wbltr.functional.logits import head_logits
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.machine import enough_memory, prepare
-from wbltr.models import Classifier, empty_network, new_head, new_network, parameter_count
+from wbltr.models import Classifier, Network, empty_network, new_head, new_network, parameter_count
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
 from wbltr.stages import sharing_hint
 from wbltr.stages._head_alone import of_own_embeddings
 from wbltr.stages._losses import class_loss
+from wbltr.stages._pretrained import frozen, pretrained
 from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch, Probe, Snapshots, Watcher
 
@@ -64,6 +65,9 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     if threads is None and device.type == "cpu" and (busy := str(these_cores())):
         runtime.notice(f"features: {busy}")
     _check_images(config, inputs["dataset"])
+    if config.frozen:
+        with enough_memory("try --device cpu"):
+            return _on_cpu(frozen(config, inputs["dataset"], _network(config, runtime), device, runtime))
     lrs = cosine(config.lr, config.epochs, config.scheduler)
     with us.connected(device, lambda: runtime.tick(-1, -1)), enough_memory("use a smaller features.batch_size or network"):
         us.begin(str(config.hashed()))
@@ -97,7 +101,7 @@ def _train(
     loss = class_loss(config, counts, device)
     labels = torch.from_numpy(dataset["train.labels"])
     steps = batches(len(labels), config.batch_size, config.shards)
-    network = new_network(config.network, config.mean, config.std, config.seed, config.stem, config.prelogit)
+    network = _network(config, runtime)
     scale = config.scale if config.head == "cosine" else None
     model = Classifier(network, *new_head(len(counts), network.embedding_size, config.seed), scale).to(device)
     parameters = parameter_count(model)
@@ -154,6 +158,14 @@ def _train(
     if config.snapshot_every is not None:
         more |= {"snapshots.steps": snapshots.steps, "snapshots.weight": snapshots.weights}
     return model, history, more
+
+
+def _network(config: FeaturesConfig, runtime: Runtime) -> Network:
+    """The network before its first step: freshly initialised, or with pretrained weights."""
+    network = new_network(config.network, config.mean, config.std, config.seed, config.stem, config.prelogit)
+    if isinstance(config.weights, Weights):
+        pretrained(network, config, config.weights, runtime)
+    return network
 
 
 def _check_images(config: FeaturesConfig, dataset: Mapping[str, Any]) -> None:
