@@ -410,11 +410,3 @@ def test_help_lists_the_verbs_in_the_order_of_the_chain(wbltr: Wbltr) -> None:
     ]
     places = [text.index(f"│ {verb} ") for verb in verbs]
     assert places == sorted(places)
-
-
-@pytest.mark.parametrize(
-    "command", ["run", "make-dataset", "train-features", "embed", "train-classifier", "posthoc l2", "posthoc tau", "eval"]
-)
-def test_help_of_a_command_begins_with_an_example(wbltr: Wbltr, command: str) -> None:
-    text = wbltr(*command.split(), "--help").out
-    assert f"Example:  wbltr {command}" in text

@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from wbltr.cli import stores
+from wbltr.cli.completing import refs, rows
 from wbltr.cli.options import EVERYWHERE, LISTED, MAKING, REPEATING, STARTING, verb
 from wbltr.cli.posthoc import posthoc
 from wbltr.cli.recipes import recipe
@@ -92,13 +93,20 @@ def run(request: Request) -> None:
 def compare(
     request: Request,
     heads: Annotated[
-        str, typer.Option(help="The paper's rows, all that the recipe has settings for, or these.", metavar="paper|all|A,B,C")
+        str,
+        typer.Option(
+            help="The paper's rows, all that the recipe has settings for, or these.",
+            metavar="paper|all|A,B,C",
+            autocompletion=rows,
+        ),
     ] = "paper",
     against: Annotated[
-        str | None, typer.Option(help="Pair every other row with this one, on the same images.", metavar="ROW")
+        str | None,
+        typer.Option(help="Pair every other row with this one, on the same images.", metavar="ROW", autocompletion=rows),
     ] = None,
     naive: Annotated[
-        str | None, typer.Option(help="Features without weight decay, for the naive rows.", metavar="ID|REF")
+        str | None,
+        typer.Option(help="Features without weight decay, for the naive rows.", metavar="ID|REF", autocompletion=refs),
     ] = None,
 ) -> None:
     """Example:  wbltr compare --recipe digits-ir50 --against cb-wd
@@ -294,7 +302,7 @@ def export(
 @verb(app, "rerun", ("root", "device", "threads", *EVERYWHERE))
 def rerun(
     request: Request,
-    artifact: Annotated[str, typer.Argument(metavar="ID|REF")],
+    artifact: Annotated[str, typer.Argument(metavar="ID|REF", autocompletion=refs)],
     check: Annotated[bool, typer.Option("--check", help="Compare, bit for bit, and keep the record as it is.")] = False,
 ) -> None:
     """Example:  wbltr rerun --check latest/head

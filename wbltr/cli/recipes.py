@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wbltr.cli.completing import recipes
 from wbltr.cli.options import EVERYWHERE, verb
 from wbltr.cli.request import Request
 from wbltr.cli.stores import console_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 recipe = typer.Typer(help="The recipes that come with wbltr, and your own.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME|FILE")]
+Name = Annotated[str, typer.Argument(metavar="NAME|FILE", autocompletion=recipes)]
 
 
 @verb(recipe, "recipe list", EVERYWHERE)

@@ -8,11 +8,7 @@ from typing import Annotated
 
 import typer
 
-
-def _recipes(incomplete: str) -> list[str]:
-    from wbltr.recipe_file import recipe_names
-
-    return [name for name in recipe_names() if name.startswith(incomplete)]
+from wbltr.cli.completing import recipes, refs
 
 
 @dataclass(frozen=True)
@@ -21,16 +17,21 @@ class Request:
 
     recipe: Annotated[
         str | None,
-        typer.Option(help="A recipe's name, or the path of a YAML file.", metavar="NAME|FILE", autocompletion=_recipes),
+        typer.Option(help="A recipe's name, or the path of a YAML file.", metavar="NAME|FILE", autocompletion=recipes),
     ] = None
     set: Annotated[
         list[str], typer.Option("--set", help="Override one field; may be repeated.", metavar="SECTION.FIELD=VALUE")
     ] = field(default_factory=list)
     start: Annotated[
         str | None,
-        typer.Option("--from", help="The artifact to start from; '-' reads its id from stdin.", metavar="ID|REF|FILE|-"),
+        typer.Option(
+            "--from",
+            help="The artifact to start from; '-' reads its id from stdin.",
+            metavar="ID|REF|FILE|-",
+            autocompletion=refs,
+        ),
     ] = None
-    name: Annotated[str | None, typer.Option(help="Give the result this name.", metavar="REF")] = None
+    name: Annotated[str | None, typer.Option(help="Give the result this name.", metavar="REF", autocompletion=refs)] = None
     root: Annotated[
         Path | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wbltr.cli.completing import refs
 from wbltr.cli.options import EVERYWHERE, verb
 from wbltr.cli.request import Request
 from wbltr.errors import WbltrError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 store = typer.Typer(help="What was made, and whether it is sound.", no_args_is_help=True)
 
 
+Named = Annotated[str, typer.Argument(metavar="ID|REF", autocompletion=refs)]
+Asked = Annotated[str, typer.Argument(metavar="KEY|ID|REF", autocompletion=refs)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; else it is only said.")]
 ACT = "nothing was removed: add --yes"
 ASIDE = {
@@ -85,7 +88,7 @@ def store_ls(request: Request) -> None:
 
 
 @verb(store, "store show", EVERYWHERE)
-def store_show(request: Request, artifact: Annotated[str, typer.Argument(metavar="ID|REF")]) -> None:
+def store_show(request: Request, artifact: Named) -> None:
     """Example:  wbltr store show latest/head
 
     The record of an artifact: what was asked, how it came to be.
@@ -135,8 +138,8 @@ def store_du(request: Request) -> None:
 @verb(store, "store why", EVERYWHERE)
 def store_why(
     request: Request,
-    first: Annotated[str, typer.Argument(metavar="KEY|ID|REF")],
-    second: Annotated[str, typer.Argument(metavar="KEY|ID|REF")],
+    first: Asked,
+    second: Asked,
 ) -> None:
     """Example:  wbltr store why latest/head mine/head
 
@@ -161,7 +164,7 @@ def store_why(
 
 
 @verb(store, "store rm", EVERYWHERE)
-def store_rm(request: Request, artifact: Annotated[str, typer.Argument(metavar="ID|REF")], yes: Yes = False) -> None:
+def store_rm(request: Request, artifact: Named, yes: Yes = False) -> None:
     """Example:  wbltr store rm mine/half --yes
 
     Remove one artifact with its record and its names, unless something stands on it. Without --yes it only says so.
@@ -271,7 +274,9 @@ def store_verify(
 
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="A folder, or s3://bucket/path.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="REF|ID", help="Default: all that a ref means.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="REF|ID", help="Default: all that a ref means.", autocompletion=refs)
+]
 
 
 @verb(store, "store push", ("dry_run", *EVERYWHERE))
