@@ -127,8 +127,12 @@ def thresholds(counts: Sequence[int]) -> tuple[int, int, str]:
     if any(n > 100 for n in counts) and any(n < 20 for n in counts) and any(20 <= n <= 100 for n in counts):
         return 100, 20, "Many above 100 training pictures, Few below 20: the usual"
     ranked, third = sorted(counts), max(1, round(len(counts) / 3))
-    many = ranked[len(ranked) - third - 1]
-    return many, min(ranked[third], many + 1), "by terciles of the classes: 100 and 20 would leave a split empty"
+    if ranked[0] == ranked[-1]:
+        return ranked[0], ranked[0], "all classes have as many training pictures: none is Many, none Few"
+    # Classes of one size stay together: below the upper third, or where that is everything, below the largest.
+    many = max([n for n in ranked if n < ranked[-third]] or [n for n in ranked if n < ranked[-1]])
+    few = min([n for n in ranked if n > ranked[third - 1]] or [ranked[-1]])
+    return many, min(few, many + 1), "by terciles of the classes: 100 and 20 would leave a split empty"
 
 
 def recipe_of(name: str, images: str, root: str, choices: Choices, settings: Sequence[str]) -> Recipe:

@@ -31,5 +31,6 @@ def class_chart(names: Sequence[str], counts: Sequence[int], width: int, *, bloc
         bar = block * max(1, round(room * count / max(1, ranked[0][0])))
         lines.append(f"{set_cell_size(fits, label)} {count:>{figure},} {bar}")
     if left_out:
-        lines.insert(MOST // 2, f"{'…':<{label}} {left_out:,} more classes")
+        more = f"{'…':<{label}} {left_out:,} more classes"
+        lines.insert(MOST // 2, set_cell_size(more, min(len(more), width)))
     return lines
