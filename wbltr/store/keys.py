@@ -12,6 +12,7 @@ from typing import Any
 from wbltr.errors import WbltrError
 
 KEY_PREFIX = b"wbltr-key 1\n"
+DEEPEST = 50  # levels of lists and mappings in JSON
 PART = "-part"  # behind the stage's name, in the request for a part
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -71,6 +72,16 @@ def whole_of(header: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     config = {name: value for name, value in header["config"].items() if name != "part"}
     return {**header, "stage": header["stage"].removesuffix(PART), "config": config}
+
+
+def too_deep(value: object) -> bool:
+    """Whether a JSON value of strangers is nested deeper than `DEEPEST`: what goes through it calls itself for each level."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item for one in level for item in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+        ]
+    return bool(level)
 
 
 def checked_header(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -86,17 +87,21 @@ class Objects(Files):
                 object, `newer` for one of a later schema, `disk` when it cannot be read or kept.
         """
         with disk_errors(path, "read"):
-            data = path.read_bytes()
-        found = hashlib.sha256(data).hexdigest()
+            found, _ = file_digest(path)
         if DIGEST.fullmatch(path.stem) and path.stem != found:
             raise WbltrError(f"{path}: damaged: its SHA-256 is {found}", "copy it again from where it came", "integrity")
         try:
-            request_of(metadata_of(data), str(path))
-            decode(data)
+            with disk_errors(path, "read"):
+                request_of(metadata_of(read_header(path)), str(path))
+                decode_mapped(path, ())
         except Malformed as error:
             hint = "name a file of a store, as wbltr made it"
             raise WbltrError(f"{path}: expected an object of a store: {error}", hint, "usage") from error
-        return self._keep(data)
+        with self.temporary() as temporary:
+            with disk_errors(temporary, "write"):
+                shutil.copyfile(path, temporary)
+            self.take(temporary, found, str(path))
+        return found
 
     def take(self, temporary: Path, object_id: str, where: str) -> None:
         """Give a whole file in `tmp/` its name among the objects, once its bytes are what that name promises.
@@ -286,6 +291,7 @@ def request_of(metadata: dict[str, Any], where: str) -> dict[str, Any]:
     if type(schema) is not int or schema != SCHEMA:
         raise Malformed(f"schema {schema!r}")
     try:
-        return checked_header(metadata)
+        canonical_json(header := checked_header(metadata))  # what cannot be hashed has no key
+        return header
     except WbltrError as error:
         raise Malformed(error.message) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wbltr.store.files import disk_errors
-from wbltr.store.keys import DIGEST, checked_digest, loose_json
+from wbltr.store.keys import DIGEST, checked_digest, loose_json, too_deep
 from wbltr.store.objects import Objects, Vanished
 
 
@@ -86,7 +86,7 @@ def parse(data: bytes, key: str) -> dict[str, Any] | None:
     with suppress(ValueError, RecursionError):
         record = json.loads(data)
         if isinstance(record, dict) and isinstance(record.get("object"), str) and DIGEST.fullmatch(record["object"]):
-            return record if record.get("key") == key and _is_plain(record) else None
+            return record if record.get("key") == key and _is_plain(record) and not too_deep(record) else None
     return None
 
 

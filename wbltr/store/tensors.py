@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbltr.errors import WbltrError
+from wbltr.store.keys import too_deep
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 METADATA_KEY = "wbltr"
-LARGEST_HEADER = 100_000_000  # bytes; the bound of the format itself
+LARGEST_HEADER = 1 << 24  # bytes; the format itself allows 100 million, which are gigabytes once they are parsed
 DTYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"}) | frozenset(
     {"float16", "float32", "float64", "complex64"}
 )
@@ -134,7 +135,10 @@ def metadata_of(data: bytes) -> dict[str, Any]:
     text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise Malformed(f"no '{METADATA_KEY}' in the metadata")
-    return _json_object(text.encode("utf-8", "surrogatepass"), f"the metadata '{METADATA_KEY}'")
+    request = _json_object(text.encode("utf-8", "surrogatepass"), f"the metadata '{METADATA_KEY}'")
+    if too_deep(request):
+        raise Malformed(f"the metadata '{METADATA_KEY}' is nested too deep")
+    return request
 
 
 def read_header(path: Path) -> bytes:
