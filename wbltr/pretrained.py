@@ -57,8 +57,9 @@ def state_of_file(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever a file of strangers makes of the readers
         told = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WbltrError(f"{where}: cannot be read as weights: {told:.200}", "save model.state_dict()", "integrity") from None
-    while isinstance(found, Mapping) and (below := next((name for name in WRAPPERS if name in found), None)) is not None:
-        found = found[below]
+    for _ in WRAPPERS:  # no more often: a mapping may hold itself
+        if isinstance(found, Mapping) and (below := next((name for name in WRAPPERS if name in found), None)) is not None:
+            found = found[below]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise WbltrError(f"{where}: holds no state dict, which is names with tensors", "save model.state_dict()", "usage")
     return {str(name): value for name, value in found.items()}

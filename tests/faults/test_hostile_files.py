@@ -16,6 +16,7 @@ import tarfile
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -443,4 +444,41 @@ def test_embeddings_of_an_enemy_are_refused_and_nothing_runs(tmp_path: Path, nam
     assert str(tmp_path / "mine.npz") in caught.value.message
     assert not ran.exists()
     assert not Path("ran").exists()
+    counted(ROW, 1)
+
+
+# Weights
+
+
+@pytest.mark.parametrize("name", ["pickle", "zip", "itself", "deep", "text", "lists", "safetensors", "nothing"])
+def test_weights_of_an_enemy_are_refused_and_nothing_runs(tmp_path: Path, name: str, counted: Counted) -> None:
+    import torch
+
+    from wbltr.pretrained import state_of_file
+
+    ran, path = tmp_path / "ran", tmp_path / ("mine.safetensors" if name == "safetensors" else "mine.pth")
+    itself: dict[str, Any] = {}
+    itself["model"] = itself
+    match name:
+        case "pickle":
+            path.write_bytes(pickle.dumps({"fc.weight": Evil(ran)}, protocol=2))
+        case "zip":
+            torch.save({"fc.weight": Evil(ran)}, path)
+        case "itself":
+            torch.save(itself, path)
+        case "deep":
+            path.write_bytes(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
+        case "text":
+            path.write_bytes(b"<html>404</html>")
+        case "lists":
+            torch.save([torch.zeros(2)], path)
+        case "safetensors":
+            path.write_bytes(ARTIFACTS["a tensor beyond the end"])
+        case _:
+            path.write_bytes(b"")
+    with pytest.raises(WbltrError) as caught:
+        state_of_file(path)
+    assert str(path) in caught.value.message
+    assert "\n" not in caught.value.message
+    assert not ran.exists()
     counted(ROW, 1)
