@@ -106,7 +106,7 @@ class FeaturesConfig(LossConfig):
     scheduler: Literal["paper", "released"] = "paper"  # `released` steps before each epoch: the last one has lr 0
     select: Literal["last", "best-test"] = "last"  # `best-test` flatters; for the `-released` recipes only
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"] = "crop-flip"
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip", "resized-crop"] = "crop-flip"
     image_size: Annotated[int, Field(ge=8, le=1024, strict=True)] | None = added_later(None)  # pixels a side, of resized crops
     pad: Annotated[int, Field(ge=0, le=64, strict=True)] = 4  # pixels on each side before the crop
     mean: tuple[Number, ...] = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
@@ -128,8 +128,8 @@ class FeaturesConfig(LossConfig):
 
     @model_validator(mode="after")
     def _resized_crops_have_a_size(self) -> Self:
-        if (self.augment == "resized-crop-flip") != (self.image_size is not None):
-            raise ValueError("augment: resized-crop-flip and image_size belong together")
+        if self.augment.startswith("resized-crop") != (self.image_size is not None):
+            raise ValueError("augment: resized-crop-flip or resized-crop, and image_size belong together")
         return self
 
     @model_validator(mode="after")

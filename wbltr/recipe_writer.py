@@ -53,7 +53,8 @@ def dataset_choices(own: OwnSet) -> Choices:
     if "val" not in own.given:
         choices["dataset.val"] = ("holdout", "the set has no validation part")
         choices["dataset.val_share"] = (0.1, "a tenth of each class")
-    choices["dataset.seed"] = (0, "draws these parts")
+    if not {"val", "test"} <= set(own.given):
+        choices["dataset.seed"] = (0, "draws these parts")
     side, channels = max(8, own.short), 1 if own.grey else 3
     if own.short <= SMALL and own.pictures * channels * side * side <= HELD_MOST:
         choices["dataset.side"] = (side, "pixels: the pictures' shorter side, in the median; the dataset holds them")
@@ -91,7 +92,10 @@ def training_choices(
         choices["features.network"] = (network, f"for {shown}, {own.short} pixels on the shorter side in the median")
         choices["features.stem"] = ("imagenet" if size > SMALL else "cifar", "")
         epochs = _rounded(1_000_000 / train, 60, 200)
-        choices["features.augment"] = ("resized-crop-flip", "random crops, mirrored every other time")
+        choices["features.augment"] = (
+            "resized-crop-flip",
+            "right for most photographs; where left and right matter: resized-crop",
+        )
         choices["features.image_size"] = (size, "pixels of a crop")
         choices["features.pad"] = (0, "")
         decay = 5e-4

@@ -53,6 +53,17 @@ def epoch(images: StreamedImages, number: int, size: int = 16, first: int = 0) -
     return torch.cat([crops for crops, _ in taken]), torch.cat([labels for _, labels in taken])
 
 
+def test_without_mirroring_an_epoch_has_the_same_crops_as_they_are(images: tuple[Path, Index]) -> None:
+    plain = streamed(*images)
+    plain.mirror = False
+    as_they_are, labels = epoch(plain, 0)
+    mirrored, same = epoch(streamed(*images), 0)
+    assert torch.equal(labels, same)
+    flipped = [not torch.equal(one, other) for one, other in zip(as_they_are, mirrored, strict=True)]
+    assert 0 < sum(flipped) < len(flipped)
+    assert all(torch.equal(as_they_are[n].flip(2), mirrored[n]) for n, is_flipped in enumerate(flipped) if is_flipped)
+
+
 def test_an_index_says_where_each_image_lies_and_what_it_is(images: tuple[Path, Index]) -> None:
     root, index = images
     assert len(index) == 62

@@ -76,7 +76,7 @@ def test_parts_that_the_folders_name_are_kept(tmp_path: Path) -> None:
     tensors, told, said = made(tmp_path, config(val="list"))
     assert [len(tensors[f"{part}.labels"]) for part in ("train", "val", "test")] == [7, 2, 2]
     assert told["unmeasured"] == 1
-    assert "1 classes have no test picture: they are learned, and never measured" in said
+    assert "classes without a test picture, which are learned and never measured: 1" in said
     assert len(made(tmp_path, config(val="none"))[0]["train.labels"]) == 7, "a validation part is not trained on"
 
 
@@ -130,8 +130,8 @@ def test_duplicates_across_given_parts_are_told_with_examples(tmp_path: Path) ->
     assert ["test/a/same.png", "train/a/000.png"] in found["exact"]["examples"]
     assert found["near"]["examples"] == [["test/b/again.jpg", "train/b/000.png"]]
     assert found["labels"]["images"] == 1
-    assert [line.split(" ")[0] for line in said] == ["2", "1", "1"]
-    assert any("test/b/odd.png and train/a/001.png" in line for line in said)
+    assert [line.partition(": ")[2].split(" ")[0] for line in said] == ["2", "1", "1"]
+    assert any("test/b/odd.png = train/a/001.png" in line for line in said)
 
 
 def test_pictures_of_every_kind_are_held_as_the_decoder_has_them(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from wbltr.randomness import epoch_order
 
-Augment = Literal["crop-flip", "crop", "none", "resized-crop-flip"]  # the last is for images of different sizes
+# Those with `resized` are for images of different sizes.
+Augment = Literal["crop-flip", "crop", "none", "resized-crop-flip", "resized-crop"]
 
 
 @dataclass(frozen=True)

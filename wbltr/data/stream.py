@@ -116,6 +116,7 @@ class StreamedImages:
         source: the generator of an epoch, see `wbltr.randomness`.
         weights: `(N,)`, on the CPU, how likely each image is drawn; None: each once.
         rows: images of the largest step.
+        mirror: whether images are mirrored every other time; what is drawn is the same.
 
     Attributes:
         waited: seconds that steps of this epoch have waited for their images.
@@ -128,7 +129,9 @@ class StreamedImages:
         source: Callable[[int], torch.Generator],
         weights: Tensor | None,
         rows: int,
+        mirror: bool = True,
     ) -> None:
+        self.mirror = mirror
         self.files, self.source, self.weights, self.device = files, source, weights, device
         self.labels = torch.from_numpy(files.index.labels)
         self.shapes = torch.from_numpy(files.index.shapes)
@@ -154,7 +157,7 @@ class StreamedImages:
         source = self.source(epoch)
         order = epoch_order(len(self), source, self.weights)
         boxes = random_boxes(self.shapes[order], source).numpy()
-        self._flip = torch.rand(len(self), generator=source) < 0.5
+        self._flip = (torch.rand(len(self), generator=source) < 0.5) & self.mirror
         self._order = order.numpy()
 
         def crop(place: int) -> Tensor:
@@ -250,7 +253,7 @@ def training_images(
         return
     size = check_augment(augment, image_size, files=True)
     with image_files(dataset, "train", roots, span, size, workers) as files:
-        images = StreamedImages(files, device, source, weights, rows)
+        images = StreamedImages(files, device, source, weights, rows, augment != "resized-crop")
         try:
             yield images
         finally:

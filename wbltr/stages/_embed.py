@@ -66,6 +66,7 @@ def _files(
         sources = [generator(config.seed, "view", view) for view in range(config.views)]
         boxes = torch.stack([random_boxes(shapes, source) for source in sources])
         flips = torch.stack([torch.rand(images, generator=source) < 0.5 for source in sources])
+        flips &= config.augment != "resized-crop"
     else:
         flips[1:] = True
     workers = runtime.threads or free_cores()

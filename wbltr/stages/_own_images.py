@@ -121,17 +121,17 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
     found = metrics["duplicates"]
     lines = []
     for kind, what in (
-        ("exact", "val or test pictures are in an earlier part, too, pixel by pixel"),
-        ("near", "val or test pictures look much like one of an earlier part"),
-        ("labels", "pictures are there under another class, too, pixel by pixel"),
+        ("exact", "pictures of val or test that are in an earlier part, too, pixel by pixel"),
+        ("near", "pictures of val or test that look much like one of an earlier part"),
+        ("labels", "pictures that are there under another class, too, pixel by pixel"),
     ):
         if count := found[kind]["images"]:
-            examples = ", ".join(f"{one} and {other}" for one, other in found[kind]["examples"])
-            lines.append(f"{count:,} {what}: {examples}{' …' if count > SHOWN else ''}")
+            examples = ", ".join(f"{one} = {other}" for one, other in found[kind]["examples"])
+            lines.append(f"{what}: {count:,} ({examples}{' …' if count > SHOWN else ''})")
     if not found["complete"]:
         lines.append("so many pictures look alike that not all were compared")
     if count := metrics["unmeasured"]:
-        lines.append(f"{count} classes have no test picture: they are learned, and never measured")
+        lines.append(f"classes without a test picture, which are learned and never measured: {count:,}")
     return lines
 
 

@@ -21,7 +21,8 @@ class EmbeddingsStageConfig(Config):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     precision: Literal["bf16", "fp32"]
-    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]  # of train; val and test are taken plain and mirrored
+    # Of train; val and test are taken plain and mirrored.
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip", "resized-crop"]
     pad: int
     views: int
     seed: int
@@ -46,7 +47,7 @@ class FinetuneStageConfig(Config):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     precision: Literal["bf16", "fp32"]
-    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip"]
+    augment: Literal["crop-flip", "crop", "none", "resized-crop-flip", "resized-crop"]
     pad: int
     image_size: int | None
 
