@@ -41,6 +41,8 @@ ROWS = (
     Row("full disks, read-only stores, foreign owners, umasks", "test_disks.py", 30),
     Row("damaged objects", "test_corruption.py", 10_000),
     Row("puts of processes at once", "test_races.py", 20_000),
+    Row("clocks", "test_clocks.py", 16),
+    Row("steps of store and dictionary", "test_model.py", 5000),
     Row("recipes", "test_recipes.py", 1500),
     Row("lists, CSV, image files", "test_lists_and_images.py", 1500),
     Row("hostile pickles, archives, artifacts", "test_hostile_files.py", 150),
