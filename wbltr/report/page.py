@@ -23,7 +23,7 @@ SECTIONS: dict[str, Callable[[Told], Markup]] = {
     "Calibration": sections.calibration,
     "Diagnosis": sections.diagnosis,
     "Provenance": sections.provenance,
-    "Once more": sections.again,
+    "Run again": sections.again,
 }
 
 
