@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -274,3 +275,12 @@ def test_samples_are_spread_over_the_training_part() -> None:
     dataset = {"train.labels": np.zeros(100, np.int64), "train.images": pixels}
     assert samples(dataset, [], wanted, 4).flatten().tolist() == [0, 25, 50, 75]
     assert len(samples(dataset, [], wanted, 1000)) == 100
+
+
+def test_missing_packages_are_named_before_any_work(copied: Wbltr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    said = copied("export", "mine", "--format", "onnx")
+    assert said.code == 3
+    assert "--format onnx needs onnxscript" in said.err
+    assert 'pip install "wbltr[onnx]"' in said.err
+    assert not Path("mine").exists()

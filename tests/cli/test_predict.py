@@ -7,15 +7,20 @@ import io
 import itertools
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Wbltr
+from own_pictures import class_folders
 from PIL import Image
 
 from wbltr.data.decode import BadImage
+from wbltr.data.index import Index
 from wbltr.data.sources import load_digits
 from wbltr.serving.about import Input
 from wbltr.serving.images import BATCH, batches, prepared
@@ -201,3 +206,80 @@ def test_memory_holds_a_few_batches_however_many_images_there_are(digits: Path) 
     blocks = batches((str(digits / f"{10 * (number % 60):03d}.png") for number in asked), wanted, 1)
     assert [len(next(blocks)) for _ in range(3)] == [BATCH] * 3
     assert next(asked) <= 4 * BATCH
+
+
+# Heads of pictures and embeddings of one's own
+
+SHORT_CHAIN = (
+    "--set", "features.epochs=2", "--set", "classifier.epochs=1", "--set", "embeddings.views=1", "--set", "rows=[first stage]",
+    "--threads", "1", "-q",
+)  # fmt: skip
+STREAMED = (
+    "--set", "dataset.side=null", "--set", "dataset.channels=null", "--set", "features.augment=resized-crop-flip",
+    "--set", "features.image_size=16", "--set", "features.pad=0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [(), STREAMED], ids=["held", "streamed"])
+def test_pictures_of_ones_own_are_prepared_as_they_were_to_be_measured(wbltr: Wbltr, settings: tuple[str, ...]) -> None:
+    class_folders(Path("set"), {"ant": 20, "bee": 12, "cat": 8}, side=24)
+    assert wbltr("make-dataset", "--images", "set", "-q").code == 0
+    made = wbltr("run", "--recipe", "./set.yaml", *SHORT_CHAIN, *settings)
+    assert made.code == 0, made.err
+    evaluated = wbltr("eval", "--from", "latest/features", "--json").document["artifact"]
+    store = Store.open(create=False)
+    found = store.load(evaluated, ("predictions", "class_names"))
+    names = json.loads(bytes(found["class_names"]))
+    told = {Path(str(line["path"])).parts[-2:]: line["class"] for line in lines(wbltr("predict", "set", "--json").out)}
+    dataset = store.load(store.resolve("latest/dataset"))
+    if settings:
+        index = Index.load(dataset, "test")
+        paths = [index.path(number) for number in range(len(index))]
+    else:
+        every = sorted(path.relative_to("set").as_posix() for path in Path("set").rglob("*.png"))
+        paths = [every[row] for row in dataset["test.index"]]
+    assert [told[Path(path).parts[-2:]] for path in paths] == [names[label] for label in found["predictions"]]
+    assert wbltr("export", "out", "-q").code == 0
+    again = lines(wbltr("predict", "set", "--from", "out", "--json").out)
+    assert {Path(str(line["path"])).parts[-2:]: line["class"] for line in again} == told
+
+
+def test_a_temperature_that_would_call_everything_certain_is_not_used(copied: Wbltr, digits: Path) -> None:
+    long = ("--set", "features.epochs=60", "--set", "features.lr=0.05", "--set", "dataset.imbalance_factor=1")
+    few = ("--set", "dataset.val=holdout", "--set", "dataset.largest=20", "--threads", "1", "-q")
+    head = copied("train-features", "--recipe", "digits-ir50", *long, *few)
+    assert head.code == 0, head.err
+    fitted = copied("posthoc", "temperature", "--from", head.out.strip(), "--json").document["metrics"]
+    said = copied("predict", digits / "000.png", "--from", head.out.strip(), "--json")
+    certain = fitted["val_nll"] < 1e-6
+    assert certain, "the example is one where every validation image is right"
+    assert "every validation image is told right" in said.err
+    assert lines(said.out)[0]["calibrated"] is False
+
+
+def test_a_head_of_embeddings_of_ones_own_has_no_network_for_pictures(wbltr: Wbltr, digits: Path) -> None:
+    source = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 20)
+    np.savez("mine.npz", embeddings=source.normal(size=(60, 8)).astype(np.float32), labels=labels)
+    assert wbltr("embed", "--import", "mine.npz", "-q").code == 0
+    made = wbltr("train-features", "--recipe", "./mine.yaml", "--set", "features.epochs=1", "-q")
+    assert made.code == 0, made.err
+    for command in (("predict", digits), ("export", "out")):
+        said = wbltr(*command)
+        assert said.code == 2
+        assert "stands on embeddings of your own; pictures need a network" in " ".join(said.err.split())
+    assert not Path("out").exists()
+
+
+def test_ctrl_c_stops_at_once(copied: Wbltr, digits: Path) -> None:
+    command = [sys.executable, "-m", "wbltr.cli.app", "predict", "-", "--format", "jsonl", "--threads", "1"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{digits / '000.png'}\n" * 2 * BATCH)
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["calibrated"] is True
+    process.send_signal(signal.SIGINT)  # while it waits for more
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wbltr.serving.model import Served
 
 CALIBRATED_BY = {"temperature": "one temperature", "vector": "a scale and a shift of each class"}
+CERTAIN = 1e-6  # nats: below, the fit has run to its bound and would call everything certain
 
 
 def serving_verb(name: str) -> Verb:
@@ -141,6 +142,9 @@ def _calibrated(session: Session, head: Artifact) -> tuple[Artifact, str, float 
             why = error.message
         else:
             temperature = float(tensors["temperature"])
+            if made.artifact.record.get("metrics", {}).get("val_nll", 1.0) < CERTAIN:
+                tell("probabilities are not calibrated: every validation image is told right, so no temperature is the best")
+                return head, "", None
             words = f"one temperature, {temperature:.3g}, fitted on the validation part"
             tell(f"probabilities are calibrated: {words}")
             return made.artifact, words, temperature
