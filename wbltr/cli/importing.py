@@ -57,13 +57,19 @@ def import_embeddings(request: Request, file: Path, out: Path | None) -> None:
     )
     text = recipe_text(recipe, {"embeddings_file": (near, ""), **choices}, title, "", "")
     place = str(out) if out.is_absolute() or str(out).startswith(".") else f"./{out}"
+    kept = out.exists()
     write_recipe(out, text, f"wbltr compare --recipe {place}", console, dry_run=request.dry_run)
     if request.dry_run:
         if request.json:
             console.document({"schema": 1, "command": VERB.name, "dry_run": True, "recipe": str(out)})
         return
     session = Session(VERB, replace(request, recipe=f"{out.parent}/{out.name}", set=[]))
-    made = session.make(session.chain.dataset)
+    try:
+        made = session.make(session.chain.dataset)
+    except WbltrError:
+        if not kept:  # a recipe for a file that is to be mended first
+            out.unlink(missing_ok=True)
+        raise
     session.name_results([made])
     tensors = session.store.load(made.artifact.object_id, ("class_",))
     names, counts = class_names(tensors), tensors["class_counts"].tolist()

@@ -30,6 +30,7 @@ PLOT = Verb(
     "wbltr plot NAME --recipe digits-ir50, which makes it",
     study=True,
 )
+OF_NETWORKS = ("filters", "weights-2d")
 DECAYS = (0.0, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
 
 
@@ -135,6 +136,9 @@ def _drawn(
     session: Session, name: Name, decays: Sequence[float], radius: float | None
 ) -> tuple[Drawing, dict[str, str]] | None:
     """The figure and the ids of what it was drawn from, by name; None with --dry-run, which prints the plan."""
+    if name in OF_NETWORKS and session.recipe.features.network == "none":
+        told = f"plot {name} looks into a network, which embeddings of one's own have not"
+        raise WbltrError(told, "for example: wbltr plot norms, wbltr plot likelihood", "usage")
     sources = Sources(session, name, decays, radius)
     if name in WITH_RADIUS and radius is None:
         sources.wanted()  # what the recipe lacks is refused here, before the first stage is trained for its norms

@@ -133,6 +133,9 @@ def features(request: Request, asked: Asked, row: Row) -> None:
 
     space = parse("features", asked.ranges)
     session = Session(FEATURES, request)
+    if session.recipe.features.network == "none":
+        hint = "tune the heads: wbltr tune classifier, or compare a few trainings with wbltr plot weight-decay"
+        raise WbltrError("tune features trains networks, which embeddings of one's own have not", hint, "usage")
     _check(session)
     check(session.recipe.features, space)
     if request.dry_run:

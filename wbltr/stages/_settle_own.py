@@ -205,7 +205,8 @@ def look_at_embeddings(path: Path) -> OwnFile:
 
     file = look(path)
     block = next(iter(file.tables[0].blocks())).astype(np.float64)
-    square = float((block * block).sum(1).mean())
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float((block * block).sum(1).mean())
 
     def counts(section: DatasetConfig) -> list[int]:
         chosen = file.labels[drawn(section, file, str(path)) == "train"]
