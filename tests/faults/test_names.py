@@ -31,6 +31,8 @@ WHERE: tuple[tuple[str, ...], ...] = (
     ("run", "--recipe", "digits-ir50", "--name", "{}", "--store", "./new", "-n"),
     ("run", "--recipe", "imagenet-lt", "--root", "{}"),
     ("make-dataset", "--recipe", "imagenet-lt", "--root", ".", "--list", "./{}"),
+    ("make-dataset", "--images", "{}"),
+    ("predict", "./{}"),
     ("eval", "--from", "{}"),
     ("eval", "--splits", "{}"),
     ("store", "show", "{}"),
