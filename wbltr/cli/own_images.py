@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,17 +21,14 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.cli.writing import expanded, suffix_of, write_file
-from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime
-from wbltr.recipe import Recipe
-from wbltr.recipe_writer import Choices, OwnSet, dataset_choices, recipe_of, recipe_text, said, training_choices
-from wbltr.stages import files_seen
+from wbltr.recipe_writer import OwnSet, dataset_choices, recipe_of, recipe_text, said
 from wbltr.store import Store
 
 if TYPE_CHECKING:
-    from wbltr.data.own_images import OwnImages
     from wbltr.stages._own_images import OwnParts
+    from wbltr.stages._own_recipe import Suited
 
 VERB = Verb("make-dataset")
 
@@ -51,11 +49,16 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     # A mistyped setting comes before the work.
     recipe_of(name_after(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
     store = Store.open(request.store)
-    images, parts, recipe, choices = _chosen(request, console, store, place, name_after(out), settings)
-    for line in said(recipe, choices):
+    from wbltr.stages._own_recipe import suited
+
+    with _told(console, request) as runtime:
+        found = suited(store, place, request.root, name_after(out), settings, runtime)
+    images, parts = found.images, found.parts
+    for line in said(found.recipe, found.choices):
         console.notice(line)
-    command = f"wbltr run --recipe {out if out.is_absolute() or str(out).startswith('.') else f'./{out}'}"
-    write_recipe(out, _text(out, request, images, recipe, choices), command, console, dry_run=request.dry_run)
+    file = out if out.is_absolute() or str(out).startswith(".") else f"./{out}"
+    command = f"wbltr run --recipe {shlex.quote(str(file))}"
+    write_recipe(out, _text(out, request, found), command, console, dry_run=request.dry_run)
     if request.dry_run:
         if request.json:
             console.document({"schema": 1, "command": VERB.name, "dry_run": True, "recipe": str(out)})
@@ -77,45 +80,6 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     for line in _summary(images.class_names, parts):
         console.notice(line)
     console.notice(f"next: {command}")
-
-
-def _chosen(
-    request: Request, console: Console, store: Store, place: Path, name: str, settings: Sequence[str]
-) -> tuple[OwnImages, OwnParts, Recipe, Choices]:
-    """What the pictures are, their parts, and the recipe for them."""
-    from wbltr.data.own_images import look_at_own
-
-    with _told(console, request) as runtime:
-        images = look_at_own(place, request.root, files_seen(store, place), runtime.tick, runtime.notice)
-        if "torch" not in sys.modules:
-            runtime.notice("starting torch …")
-        from wbltr.data.pictures import survey
-
-        runtime.begin("images", False)
-        short, grey = survey(images.root, images.files, runtime.tick)
-        own = OwnSet(len(images.files.paths), short, grey, frozenset(images.given))
-        choices = dataset_choices(own)
-        where = (name, str(images.place), "")
-        section = recipe_of(*where, choices, [text for text in settings if text.startswith("dataset.")]).dataset
-        parts, mean, std = _parts(images, section, runtime)
-    val = len(parts.rows["val"])
-    choices |= training_choices(section, own, parts.counts.tolist(), val, mean, std)
-    return images, parts, recipe_of(*where, choices, settings), choices
-
-
-def _parts(images: OwnImages, section: DatasetConfig, runtime: Runtime) -> tuple[OwnParts, list[float], list[float]]:
-    """The parts, and the mean and standard deviation of the training part's channels where its pixels are held."""
-    from wbltr.cores import free_cores
-    from wbltr.data.pictures import channel_statistics
-    from wbltr.stages._dataset_parts import judge
-    from wbltr.stages._own_images import choose_parts
-
-    seen = images.seen(section.side, section.channels, runtime.threads or free_cores(), runtime.tick)
-    if section.on_bad_image == "fail":
-        judge(section, [f"{images.root / images.files.paths[number]}: {why}" for number, why in seen.bad], runtime)
-    parts = choose_parts(images, seen, section)
-    mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
-    return parts, mean, std
 
 
 @contextmanager
@@ -147,9 +111,9 @@ def name_after(place: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:80] or "my-dataset"
 
 
-def _text(out: Path, request: Request, images: OwnImages, recipe: Recipe, choices: Choices) -> str:
+def _text(out: Path, request: Request, found: Suited) -> str:
     """The recipe's text; its places relative to the file where they lie beside or below it."""
-    home = out.parent.resolve()
+    images, home = found.images, out.parent.resolve()
 
     def near(path: Path) -> str:
         return os.path.relpath(path, home) if path.is_relative_to(home) else str(path)
@@ -160,7 +124,7 @@ def _text(out: Path, request: Request, images: OwnImages, recipe: Recipe, choice
         f"Written by wbltr make-dataset for {len(images.files.paths):,} pictures of {len(images.class_names)} classes; "
         "yours to change.\nThe reasons stand beside the values; what is not written here has its default: wbltr recipe show."
     )
-    return recipe_text(recipe, choices, title, near(images.place), root)
+    return recipe_text(found.recipe, found.choices, title, near(images.place), root)
 
 
 def write_recipe(out: Path, text: str, command: str, console: Console, *, dry_run: bool) -> None:

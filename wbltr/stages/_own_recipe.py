@@ -1,0 +1,69 @@
+"""Pictures of one's own seen for the first time: what they are, their parts, and a recipe that suits them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wbltr.cores import free_cores
+from wbltr.data.own_images import OwnImages, look_at_own
+from wbltr.pipeline import Runtime
+from wbltr.recipe import Recipe
+from wbltr.recipe_writer import Choices, OwnSet, dataset_choices, recipe_of, training_choices
+from wbltr.stages import files_seen
+from wbltr.store import Store
+
+if TYPE_CHECKING:
+    from wbltr.stages._own_images import OwnParts
+
+
+@dataclass(frozen=True)
+class Suited:
+    """What was found and chosen.
+
+    Attributes:
+        images: every picture.
+        parts: which is in which part.
+        recipe: for them, --set laid on it.
+        choices: what it was made of, with reasons.
+    """
+
+    images: OwnImages
+    parts: OwnParts
+    recipe: Recipe
+    choices: Choices
+
+
+def suited(store: Store, place: Path, root: Path | None, name: str, settings: Sequence[str], runtime: Runtime) -> Suited:
+    """Look at every picture, draw the parts, and choose.
+
+    Args:
+        place, root: as `wbltr.data.own_images.look_at_own` has them.
+        name: of the recipe.
+        settings: --set; those of the dataset hold for the parts already.
+
+    Raises:
+        WbltrError: what is wrong with the pictures, the table or the settings.
+    """
+    images = look_at_own(place, root, files_seen(store, place), runtime.tick, runtime.notice)
+    if "torch" not in sys.modules:
+        runtime.notice("starting torch …")
+    from wbltr.data.pictures import channel_statistics, survey
+    from wbltr.stages._dataset_parts import judge
+    from wbltr.stages._own_images import choose_parts
+
+    runtime.begin("images", False)
+    own = OwnSet(len(images.files.paths), *survey(images.root, images.files, runtime.tick), frozenset(images.given))
+    choices = dataset_choices(own)
+    where = (name, str(images.place), "")
+    section = recipe_of(*where, choices, [text for text in settings if text.startswith("dataset.")]).dataset
+    seen = images.seen(section.side, section.channels, runtime.threads or free_cores(), runtime.tick)
+    if section.on_bad_image == "fail":
+        judge(section, [f"{images.root / images.files.paths[number]}: {why}" for number, why in seen.bad], runtime)
+    parts = choose_parts(images, seen, section)
+    mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
+    choices |= training_choices(section, own, parts.counts.tolist(), len(parts.rows["val"]), mean, std)
+    return Suited(images, parts, recipe_of(*where, choices, settings), choices)
