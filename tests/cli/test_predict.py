@@ -23,7 +23,7 @@ from wbltr.data.decode import BadImage
 from wbltr.data.index import Index
 from wbltr.data.sources import load_digits
 from wbltr.serving.about import Input
-from wbltr.serving.images import BATCH, batches, prepared
+from wbltr.serving.images import BATCH, batches, below, prepared
 from wbltr.store import Store
 
 
@@ -154,6 +154,8 @@ def test_rows_go_to_a_file_whole(copied: Wbltr, digits: Path, tmp_path: Path) ->
         assert said.code == 0, said.err
         assert said.out == f"{out}\n"
         assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    document = copied("predict", digits / "000.png", "--out", tmp_path / "one.jsonl", "--json").document
+    assert (document["out"], document["images"], document["unread"]) == (str(tmp_path / "one.jsonl"), 1, 0)
     with (tmp_path / "rows.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     told = lines((tmp_path / "rows.jsonl").read_text())
@@ -198,6 +200,12 @@ def test_pictures_too_long_and_thin_to_be_resized_are_refused() -> None:
     assert prepared(torch.zeros(3, 10, 1000, dtype=torch.uint8), wanted).shape == (3, 224, 224)
     with pytest.raises(BadImage, match="too long and thin"):
         prepared(torch.zeros(3, 1, 2000, dtype=torch.uint8), wanted)
+
+
+def test_a_folder_that_cannot_be_listed_stands_for_itself(tmp_path: Path) -> None:
+    passed: list[str] = []
+    assert list(below(str(tmp_path / "gone"), passed.append)) == [str(tmp_path / "gone")]
+    assert passed == []
 
 
 def test_memory_holds_a_few_batches_however_many_images_there_are(digits: Path) -> None:

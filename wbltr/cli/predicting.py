@@ -57,6 +57,10 @@ def predict(request: Request, paths: Sequence[str], top: int, kind: str | None, 
                 unread.append(f"{answer.path}: {answer.why}" if len(unread) < NAMED else "")
             write(answer)
         progress.end()
+    if out is not None and request.json:
+        console.document({"schema": 1, "command": "predict", "out": str(out), "images": images, "unread": len(unread)})
+    elif out is not None:
+        console.result(str(out))
     if not images:
         raise WbltrError("no images in what is named", "name images, or folders of images: wbltr predict PATH…", "missing")
     if unread:
@@ -146,8 +150,6 @@ def _writer(console: Console, kind: Kind, out: Path | None, calibrated: bool) ->
         if kind == "csv":
             line("path,rank,class,probability")
         yield write
-    if out is not None:
-        console.result(str(out))
 
 
 @contextmanager

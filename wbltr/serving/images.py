@@ -31,10 +31,13 @@ Read = tuple[str, Tensor | str]  # a path with its pixels, or with why there are
 def below(folder: str, passed_over: Callable[[str], None]) -> Iterator[str]:
     """Pictures in a folder and the folders in it, in the order of their names; hidden ones are skipped, links not followed.
 
+    A folder that cannot be listed stands for itself, so that whoever reads it says why.
+
     Args:
-        passed_over: told of files that are no pictures by their ending, and of folders that cannot be listed.
+        passed_over: told of files that are no pictures by their ending.
     """
-    for here, folders, files in os.walk(folder, onerror=lambda error: passed_over(f"{error.filename}: {error.strerror}")):
+    closed: list[str] = []
+    for here, folders, files in os.walk(folder, onerror=lambda error: closed.append(str(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):
@@ -43,6 +46,7 @@ def below(folder: str, passed_over: Callable[[str], None]) -> Iterator[str]:
                     yield path
                 else:
                     passed_over(path)
+    yield from closed
 
 
 def read(path: str) -> bytes:
