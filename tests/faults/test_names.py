@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Answer, Wbltr
+from made_images import encoded, picture
 
 from faults.counted import Counted
 from wbltr.errors import WbltrError
@@ -127,6 +128,22 @@ def test_what_a_store_of_strangers_holds_is_shown_as_it_is(toy: Store, wbltr: Wb
     harmless(wbltr("store", "pull", far, "--store", mine), "pull")
     assert set(Store.open(mine).refs()) == {"latest/head", *PLAIN} - {"[/]"}
     counted(ROW, len(NAMES))
+
+
+def test_class_names_of_strangers_are_shown_as_they_are(tmp_path: Path, wbltr: Wbltr, counted: Counted) -> None:
+    classes = ["\u202egnp", "\x9b31mred", "[bold red]x[", ":smile:", "<script>x", "a\x7fb", "=1+1", "x" * 200]
+    for label, name in enumerate(classes):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number in range(4):
+            (tmp_path / "mine" / name / f"{number}.png").write_bytes(encoded(picture(label, number, 8), "PNG"))
+    for more in ((), ("--json",)):
+        said = wbltr("make-dataset", "--images", tmp_path / "mine", "--threads", "1", *more)
+        assert said.code == 0, said.err
+        harmless(said, "")
+    shown = wbltr("recipe", "show", "./mine.yaml")
+    harmless(shown, "")
+    assert shown.code == 0, shown.err
+    counted(ROW, len(classes))
 
 
 STRANGE: tuple[Any, ...] = (
