@@ -155,3 +155,13 @@ def test_a_class_without_a_row_to_train_on_is_named(wbltr: Wbltr, tmp_path: Path
     done = wbltr("embed", "--import", tmp_path / "x.npz")
     assert done.code == 2
     assert "1 classes have no row to train on: 3" in done.err
+
+
+def test_a_dataset_without_its_record_is_gone_on_from(wbltr: Wbltr, digits: Path) -> None:
+    made = wbltr("embed", "--import", digits, "--json").document
+    for record in Path(".wbltr/records").rglob("*.json"):
+        record.unlink()
+    settings = ("--set", "features.epochs=1", "--set", "features.lr=0.001", "--threads", "1")
+    done = wbltr("train-features", "--from", made["artifact"], *settings)
+    assert done.code == 0, done.err
+    assert "has no record of its recipe" in done.err

@@ -156,8 +156,8 @@ def test_an_archive_that_promises_more_than_it_has_is_refused_before_it_is_read(
 @pytest.mark.parametrize("name", ["x.npz", "x.safetensors", "x.parquet"])
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    write = {"x.npz": as_npz, "x.safetensors": as_safetensors, "x.parquet": as_parquet}[name]
-    whole = write(tmp_path, embeddings=X, labels=Y).read_bytes()
+    writers: dict[str, Callable[..., Path]] = {"x.npz": as_npz, "x.safetensors": as_safetensors, "x.parquet": as_parquet}
+    whole = writers[name](tmp_path, embeddings=X, labels=Y).read_bytes()
     for content in (b"", b"hello", whole[: len(whole) // 2]):
         path.write_bytes(content)
         with pytest.raises(WbltrError) as caught:

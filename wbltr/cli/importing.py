@@ -115,7 +115,7 @@ def training_choices(section: DatasetConfig, seen: OwnFile) -> Choices:
     train, square = sum(counts), 1.0 if section.normalize == "l2" else seen.square
     batch = 64 if train >= 1000 else 32
     epochs = min(100, max(20, 10 * math.ceil(STEPS * batch / max(1, train) / 10)))
-    lr, decay, more = (_digit(value * scale) for value, scale in ((5, 1 / square), (1e-4, square), (3e-4, square)))
+    lr, decay = _digit(5 / square), _digit(1e-5 * square)
     many, few, why = thresholds(counts)
     tau = ["tau"] if section.val != "none" else []
     return {
@@ -123,12 +123,12 @@ def training_choices(section: DatasetConfig, seen: OwnFile) -> Choices:
         "features.epochs": (epochs, f"for {train:,} training rows"),
         "features.batch_size": (batch, ""),
         "features.lr": (lr, f"5 / m, where m is the rows' mean squared norm: {square:.3g}"),
-        "features.weight_decay": (decay, "1e-4 · m, a start"),
+        "features.weight_decay": (decay, "1e-5 · m, a start"),
         "embeddings.views": (1, ""),
         "classifier.epochs": (epochs, ""),
         "classifier.batch_size": (batch, ""),
         "classifier.lr": (lr, ""),
-        "classifier.weight_decay": (more, "3e-4 · m, a start: wbltr tune classifier finds a better one"),
+        "classifier.weight_decay": (decay, "1e-5 · m, a start: wbltr tune classifier finds a better one"),
         "classifier.max_norm": ({"radius": 0.7}, ""),
         "eval.many": (many, why.replace("pictures", "rows")),
         "eval.few": (few, ""),

@@ -129,7 +129,11 @@ def described(start: Artifact, line: Lineage, console: Console) -> Recipe:
         hint = f"recipes: {', '.join(recipe_names())}"
         raise WbltrError(f"artifact {start.object_id[:12]} has no record of its recipe; give --recipe NAME", hint, "usage")
     console.notice(f"artifact {start.object_id[:12]} has no record of its recipe: using the defaults around it")
-    return Recipe.model_validate({"name": "unrecorded", "dataset": dict(line.known["dataset"].config)})
+    dataset = dict(line.known["dataset"].config)
+    own = {"embeddings_file": "unrecorded", "features": {"network": "none"}, "embeddings": {"views": 1}}
+    return Recipe.model_validate(
+        {"name": "unrecorded", "dataset": dataset, **(own if dataset["source"] == "embeddings" else {})}
+    )
 
 
 def overlaid(recipe: Recipe, line: Lineage, *, given: bool) -> Recipe:
