@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import SHORT, Wbltr
 from html_reader import Page
@@ -133,6 +134,22 @@ def test_names_of_classes_are_text(copied: Wbltr) -> None:
     assert copied("report", *SHORT_RECIPE, "--set", "paper=<script>alert(1)</script>", "-q").code == 0
     assert len(read().all("script")) == 1
     assert "<script>alert(1)</script>" in read().all("dl")[0].text
+
+
+def test_embeddings_of_ones_own_have_a_page_without_pictures_and_a_table(wbltr: Wbltr) -> None:
+    source = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), (60, 30, 15, 8))
+    np.savez("mine.npz", embeddings=source.normal(size=(len(labels), 5)).astype(np.float32) + labels[:, None], labels=labels)
+    assert wbltr("embed", "--import", "mine.npz", "-q").code == 0
+    asked = ("--recipe", "./mine.yaml", "--set", "features.epochs=2", "--set", "classifier.epochs=2")
+    assert wbltr("run", *asked, "--threads", "1", "-q").code == 0
+    said = wbltr("report", *asked)
+    assert said.code == 0, said.err
+    assert [image.attributes["src"].partition(";")[0] for image in read().all("img")] == ["data:image/svg+xml"] * 3
+    finished = wbltr("report", *asked, "--json").document["rows"]
+    table = wbltr("report", "--table", "1", *asked, "--json").document["rows"]
+    ours = {row["row"]: row["ours"]["all"]["mean"] for row in table if row["ours"]}
+    assert ours == {row: finished[row]["all"] for row in ("first stage", "tau", "l2", "cb-wd-max")}
 
 
 @pytest.mark.parametrize(

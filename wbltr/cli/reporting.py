@@ -192,7 +192,7 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
 
 def _look_up(store: Store, recipe: Recipe, row: str) -> Artifact | None:
     """The finished eval of a row; None also where the recipe lacks what the row needs."""
-    if not recipe.dataset.in_files:
+    if not (recipe.dataset.listed or recipe.dataset.own):
         return _look_up_of(store, recipe, row, "")
     # Where the images lie is not known here, but what was made of them is; the newest that has this row.
     found = (_look_up_of(store, recipe, row, one.inputs["source"]) for one in datasets_of(store, recipe))
