@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -38,22 +37,6 @@ def begun(folder: Path, seconds: float) -> subprocess.Popen[str]:
     process = subprocess.Popen([*WBLTR, *TRAIN], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(seconds)
     return process
-
-
-def test_kill_9_at_random_moments_and_a_rerun_end_in_the_undisturbed_object(
-    tmp_path: Path, undisturbed: tuple[str, float]
-) -> None:
-    expected, seconds = undisturbed
-    moments = random.Random(0)
-    for attempt in range(3):
-        folder = tmp_path / str(attempt)
-        process = begun(folder, moments.uniform(0.3, 0.95) * seconds)
-        process.kill()
-        process.communicate()
-        again = run(folder, *TRAIN, "--json")
-        assert again.returncode == 0, again.stderr
-        assert json.loads(again.stdout)["artifact"] == expected
-        assert run(folder, "store", "verify").returncode == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])

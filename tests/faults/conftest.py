@@ -38,9 +38,10 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def digits(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Iterator[Nursery]:
     """Where commands of the real command line are born, torch imported but not yet used."""
     nursery = Nursery(tmp_path_factory.mktemp("digits"), *DIGITS)
-    nursery.warm("faults.commands:wbltr", "--version")
+    for words in ("status", "store ls", "store verify", "report --table 1"):  # none of them uses torch
+        nursery.warm("faults.commands:wbltr", *words.split(), "--store", finished / ".wbltr")
     yield nursery
     nursery.close()

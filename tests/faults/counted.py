@@ -38,6 +38,8 @@ ROWS = (
     Row("stop signals", "test_signals.py", 40),
     Row("stop signals on digits", "test_signals.py", 6),
     Row("stop signals on digits, long", "test_signals.py", 40, long=True),
+    Row("faults of every command on digits", "test_commands.py", 50),
+    Row("faults of every command on digits, long", "test_commands.py", 250, long=True),
     Row("full disks, read-only stores, foreign owners, umasks", "test_disks.py", 30),
     Row("damaged objects", "test_corruption.py", 10_000),
     Row("puts of processes at once", "test_races.py", 20_000),

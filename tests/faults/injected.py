@@ -89,14 +89,18 @@ def _traced(nursery: Nursery, trace: Path, options: tuple[str, ...], call: str, 
     return ended, trace.read_text().splitlines()
 
 
-def shimmed(fault: str, nth: str, told: str, call: str, *arguments: str) -> None:
-    """In a child: call, with a fault at the nth step that touches the disk; how many there were is written to `told`."""
+def shimmed(fault: str, nth: str, told: str, call: str, *arguments: str, within: str = "") -> None:
+    """In a child: call, with a fault at the nth step that touches the disk; how many there were is written to `told`.
+
+    Args:
+        within: only steps at paths that hold this text count, and every fsync.
+    """
     steps = 0
     counting = True
 
-    def step(event: str, _: object = None) -> None:
+    def step(event: str, paths: tuple[object, ...] = (within,)) -> None:
         nonlocal steps
-        if counting and event in EVENTS:
+        if counting and event in EVENTS and within in str(paths[0]):
             steps += 1
             if steps == int(nth):
                 if fault == "SIGKILL":
@@ -116,3 +120,8 @@ def shimmed(fault: str, nth: str, told: str, call: str, *arguments: str) -> None
     finally:
         counting = False
         Path(told).write_text(str(steps))
+
+
+def sampled(fault: str, nth: str, told: str, *arguments: str) -> None:
+    """In a child: the command line, with a fault at its nth step that touches a store."""
+    shimmed(fault, nth, told, "faults.commands:wbltr", *arguments, within=".wbltr")

@@ -20,7 +20,7 @@ TESTS = Path(__file__).resolve().parent.parent
 TOYS = ("faults.commands",)
 STAGES = ("dataset", "features", "embeddings", "classifier", "posthoc", "eval")
 DIGITS = (
-    *TOYS, "torch", "torchvision", "sklearn.datasets", "optuna", "rich.console", "rich.table",
+    *TOYS, "torch", "torchvision", "sklearn.datasets", "optuna", "matplotlib.pyplot", "rich.console", "rich.table",
     "wbltr.cli.app", "wbltr.cli.making", *(f"wbltr.stages.{name}" for name in STAGES),
 )  # fmt: skip
 SHORT = ("--set", "features.epochs=3", "--set", "classifier.epochs=2", "--set", "embeddings.views=2", "--threads", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wbltr.errors import WbltrError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)  # the file is there, the disk says no
 
 
 class Storage:
@@ -81,7 +84,7 @@ class Storage:
         """Around every use: whatever goes wrong there becomes one line.
 
         Raises:
-            WbltrError: code "missing".
+            WbltrError: code "missing", or "disk".
         """
         # Optuna would begin another file in its place, and hold on to trials that are in neither.
         if self._identity is not None and self._now() != self._identity:
@@ -105,6 +108,8 @@ class Storage:
             while first.__cause__ is not None:  # SQLAlchemy and Optuna wrap what the database said
                 first = first.__cause__
             told = (str(first).splitlines() or [""])[0].strip() or type(first).__name__
+            full = isinstance(first, OSError) and first.errno in DISK
+            hint = "see to the disk; the same command goes on" if full else "name a file, or a database URL that answers"
             raise WbltrError(
-                f"storage {self.shown}: cannot be used: {told:.200}", "name a file, or a database URL that answers", "missing"
+                f"storage {self.shown}: cannot be used: {told:.200}", hint, "disk" if full else "missing"
             ) from error
