@@ -111,7 +111,7 @@ def training_choices(
     choices["classifier.max_norm"] = ({"radius": 0.7}, "")
     many, few, why = thresholds(counts)
     choices["eval.many"] = (many, why)
-    choices["eval.few"] = (few, "")
+    choices["eval.few"] = (few, "classes with fewer training pictures are Few")
     rows = ["first stage", "l2", *(["tau"] if val else []), "cb-wd-max"]
     choices["rows"] = (rows, "" if val else "no tau, which is chosen on validation pictures")
     return choices
