@@ -19,7 +19,7 @@ import torch
 from wbltr.errors import WbltrError
 from wbltr.functional.logits import head_logits
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
-from wbltr.pipeline import Runtime, artifact, materialize
+from wbltr.pipeline import Artifact, Runtime, artifact, materialize
 from wbltr.recipe_file import recipe_from_record
 from wbltr.rows import HeadSettings, OtherRow, Row
 from wbltr.stages import Chain, classifier, lineage
@@ -81,9 +81,12 @@ def main() -> None:
     assert recipe is not None
     chain = Chain(recipe, lineage(store, features))
     runtime = Runtime(threads=given.threads)
-    train, val = (
-        store.load(materialize(store, chain.embeddings(part), runtime, recipe).artifact.object_id) for part in ("train", "val")
-    )
+    parts = {}
+    for part in ("train", "val"):
+        node = chain.embeddings(part)
+        made = node if isinstance(node, Artifact) else materialize(store, node, runtime, recipe).artifact
+        parts[part] = store.load(made.object_id)
+    train, val = parts["train"], parts["val"]
     inputs = {"embeddings": train, "features": store.load(features.object_id, ("head.",))}
     embeddings, labels = torch.from_numpy(val["val.embeddings"][0]), torch.from_numpy(val["val.labels"])
 

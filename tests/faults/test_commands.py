@@ -79,6 +79,7 @@ def survive(nursery: Nursery, finished: Path, folder: Path, command: tuple[str, 
             assert ended.code in (0, 6), where
             assert "Traceback" not in ended.err, where
         if ended.code == 6:
+            assert ".wbltr" in json.loads(ended.out)["error"]["message"], where
             assert json.loads(ended.out)["error"]["hint"], where
         for store in (here / ".wbltr", here / "elsewhere.wbltr"):
             assert audit(store) == [], where

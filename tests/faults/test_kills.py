@@ -61,7 +61,7 @@ def on_digits(digits: Nursery, folder: Path, kills: int) -> None:
 
 
 def test_a_killed_command_begun_again_ends_in_the_undisturbed_object(toys: Nursery, folder: Path, counted: Counted) -> None:
-    command = (folder / "store", 4, 5, 1)  # checkpoints as often as there is something to keep
+    command = (folder / "store", 12, 5, "inf")  # a checkpoint after every step
     survive(toys, folder, folder / "store", 300, "faults.commands:make", command, printed)
     counted("kill -9 of a command", 300)
 

@@ -11,7 +11,8 @@ from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime
 from wbltr.recipe_file import load_recipe
-from wbltr.stages.dataset import fingerprint, pick, run
+from wbltr.stages._dataset_parts import fingerprint
+from wbltr.stages.dataset import pick, run
 
 BALANCED = np.tile(np.arange(10), 50)  # 50 images of each of 10 classes, interleaved
 

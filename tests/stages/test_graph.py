@@ -11,12 +11,12 @@ import pytest
 
 from wbltr.config import Config, Teacher, Weights
 from wbltr.data.known import CONTENT
+from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
 from wbltr.recipe import (
     Adjustment,
     ClassifierConfig,
-    DatasetConfig,
     EvalConfig,
     FeaturesConfig,
     MaxNormConfig,
