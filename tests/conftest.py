@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, a core each; before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from faults.counted import Counts  # noqa: E402
 from small_chain import RECIPE, RUNTIME, Tensors, as_arrays  # noqa: E402
