@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import get_args
 
@@ -41,7 +42,7 @@ def run(session: Session, heads: str, naive: str | None, against: str | None) ->
         rows = tuple(row for row in rows if row not in NAIVE)
         session.console.notice(
             "the naive rows are left out: no features of this recipe without weight decay are finished; make them: "
-            f"wbltr train-features --recipe {session.recipe.name} --set features.weight_decay=0"
+            f"wbltr train-features --recipe {shlex.quote(session.request.recipe or session.recipe.name)} --set features.weight_decay=0"
         )
     if base is not None:
         rows = tuple(row for row in KNOWN if row in rows or row == base)
