@@ -40,9 +40,10 @@ def run(session: Session, heads: str, naive: str | None, against: str | None) ->
         rows = _possible(session, rows)
     if not named and naive is None and set(NAIVE) & set(rows) and not _finished(session, first.chain.naive.features):
         rows = tuple(row for row in rows if row not in NAIVE)
+        named_so = shlex.quote(session.request.recipe or session.recipe.name)
         session.console.notice(
             "the naive rows are left out: no features of this recipe without weight decay are finished; make them: "
-            f"wbltr train-features --recipe {shlex.quote(session.request.recipe or session.recipe.name)} --set features.weight_decay=0"
+            f"wbltr train-features --recipe {named_so} --set features.weight_decay=0"
         )
     if base is not None:
         rows = tuple(row for row in KNOWN if row in rows or row == base)
