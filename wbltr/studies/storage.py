@@ -108,8 +108,16 @@ class Storage:
             while first.__cause__ is not None:  # SQLAlchemy and Optuna wrap what the database said
                 first = first.__cause__
             told = (str(first).splitlines() or [""])[0].strip() or type(first).__name__
-            full = isinstance(first, OSError) and first.errno in DISK
+            full = any(isinstance(one, OSError) and one.errno in DISK for one in _behind(error))
             hint = "see to the disk; the same command goes on" if full else "name a file, or a database URL that answers"
             raise WbltrError(
                 f"storage {self.shown}: cannot be used: {told:.200}", hint, "disk" if full else "missing"
             ) from error
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was raised from or while handling."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
