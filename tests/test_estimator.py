@@ -124,6 +124,7 @@ def test_rows_stay_in_the_ball_and_rare_classes_gain(digits: tuple[Array, Array]
         ({"lr": 0.0}, "lr=0.0"),
         ({"max_norm": 1.0, "constraint": "unit-norm"}, "choose one"),
         ({"weight_decay": 1e9, "lr": 1e9}, "diverged"),
+        ({"posthoc_tau": float("nan")}, "expected a finite number"),
     ],
 )
 def test_what_cannot_be_trained_with_is_a_value_error(settings: dict[str, Any], words: str) -> None:

@@ -154,3 +154,9 @@ def test_a_loss_and_a_form_of_head_refuse_what_they_do_not_read(
 ) -> None:
     with pytest.raises(ValidationError, match=match):
         section.model_validate(values)
+
+
+@pytest.mark.parametrize("name", ["images", "root"])
+def test_pictures_of_ones_own_are_not_named_in_a_recipe_of_another_set(name: str) -> None:
+    with pytest.raises(ValidationError, match="digits has images of its own"):
+        Recipe.model_validate({name: "pictures", "dataset": {"source": "digits"}})

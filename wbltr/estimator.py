@@ -288,5 +288,7 @@ default='cb'
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected {least} or more, below {most}")
         if not 0 < self.lr < math.inf or (self.max_norm is not None and not 0 < self.max_norm < math.inf):
             raise ValueError(f"lr={self.lr!r}, max_norm={self.max_norm!r}: expected numbers above 0")
+        if not math.isfinite(self.posthoc_tau):
+            raise ValueError(f"posthoc_tau={self.posthoc_tau!r}: expected a finite number")
         if self.max_norm is not None and self.constraint != "none":
             raise ValueError("constraint='unit-norm' and max_norm both set the rows' norms; choose one")

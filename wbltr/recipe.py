@@ -344,6 +344,14 @@ class Recipe(Config):
     rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
 
     @model_validator(mode="after")
+    def _pictures_of_ones_own_are_the_source(self) -> Self:
+        if (self.images or self.root) and self.dataset.source != "images":
+            raise ValueError(
+                f"images, root: {self.dataset.source} has images of its own; they belong to dataset.source: images"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _embeddings_need_no_network(self) -> Self:
         own = self.dataset.source == "embeddings"
         if own != (self.features.network == "none"):

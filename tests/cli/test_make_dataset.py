@@ -64,6 +64,26 @@ def test_two_sets_with_one_section_are_not_taken_for_each_other(tmp_path: Path, 
     assert wbltr("make-dataset", "--recipe", "./one.yaml", "--images", other, "-q").out == second
 
 
+def test_a_recipe_of_other_pictures_does_not_go_with_an_artifact(tmp_path: Path, wbltr: Wbltr) -> None:
+    for name in ("one", "other"):
+        same = ("--set", "features={mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}")
+        assert wbltr("make-dataset", "--images", class_folders(tmp_path / name, COUNTS), *same, "-q").code == 0
+    dataset = wbltr("make-dataset", "--recipe", "./one.yaml", "-q").out.strip()
+    assert wbltr("train-features", "--recipe", "./one.yaml", "--from", dataset, "-n").code == 0
+    refused = wbltr("train-features", "--recipe", "./other.yaml", "--from", dataset, "-n")
+    assert refused.code == 2
+    assert "its files are not those that the artifact of --from was made of" in refused.err
+    shutil.rmtree(tmp_path / "one")
+    assert wbltr("train-features", "--recipe", "./one.yaml", "--from", dataset, "-n").code == 0
+
+
+def test_a_set_with_nothing_to_test_on_is_refused(tmp_path: Path, wbltr: Wbltr) -> None:
+    refused = wbltr("make-dataset", "--images", class_folders(tmp_path / "set", {"bee": 1, "ant": 1}))
+    assert refused.code == 2
+    assert "no picture to test on" in refused.err
+    assert not Path("set.yaml").exists()
+
+
 def test_pictures_that_change_are_another_dataset(tmp_path: Path, wbltr: Wbltr) -> None:
     root = class_folders(tmp_path / "set", COUNTS)
     first = wbltr("make-dataset", "--images", root, "-q").out

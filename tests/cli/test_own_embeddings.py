@@ -165,3 +165,41 @@ def test_a_dataset_without_its_record_is_gone_on_from(wbltr: Wbltr, digits: Path
     done = wbltr("train-features", "--from", made["artifact"], *settings)
     assert done.code == 0, done.err
     assert "has no record of its recipe" in done.err
+
+
+def test_two_files_with_one_section_are_not_taken_for_each_other(wbltr: Wbltr, digits: Path) -> None:
+    x, y = long_tail()
+    np.savez(digits.with_name("other.npz"), embeddings=x[::-1], labels=np.array([f"digit {k}" for k in y[::-1]]))
+    for name in ("digits", "other"):
+        same = ("--set", "features.lr=0.001", "--set", "classifier.lr=0.001", "--set", "features.weight_decay=0")
+        assert wbltr("embed", "--import", digits.with_name(f"{name}.npz"), *QUICK, *same, "-q").code == 0
+    mine = ("--recipe", "./digits.yaml", "--threads", "1")
+    first = wbltr("train-features", *mine, "-q").out.strip()
+    assert wbltr("train-classifier", *mine, "--from", first).code == 0
+    other = ("--recipe", "./other.yaml", "--threads", "1")
+    started = wbltr("train-classifier", *other, "--from", first)
+    assert started.code == 2
+    assert "its files are not those that the artifact of --from was made of" in started.err
+    taught = wbltr("train-classifier", *other, "--set", f"classifier={{loss: distill, teacher: {first}, max_norm: null}}")
+    assert taught.code == 2
+    assert "was trained on other images" in taught.err
+
+
+def test_a_finished_file_is_computed_again_to_the_same_bytes_while_it_is_there(wbltr: Wbltr, digits: Path) -> None:
+    made = wbltr("embed", "--import", digits, "-q").out.strip()
+    checked = wbltr("rerun", "--check", made)
+    assert checked.code == 0, checked.err
+    digits.unlink()
+    gone = wbltr("rerun", "--check", made)
+    assert gone.code == 3
+    assert "the embeddings that it was made from are not here" in gone.err
+
+
+def test_a_temperature_of_images_that_are_all_right_is_told_to_be_no_calibration(wbltr: Wbltr, tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+    np.savez(tmp_path / "apart.npz", embeddings=np.eye(3)[labels] * 9, labels=labels)
+    assert wbltr("embed", "--import", tmp_path / "apart.npz", *QUICK, "-q").code == 0
+    assert wbltr("train-features", "--recipe", "./apart.yaml", "--threads", "1", "-q").code == 0
+    told = wbltr("posthoc", "temperature")
+    assert told.code == 0, told.err
+    assert "images are told right" in told.err

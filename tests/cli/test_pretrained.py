@@ -64,6 +64,18 @@ def test_weights_are_known_by_their_bytes_wherever_they_lie(tmp_path: Path, wblt
     assert fresh.document["artifact"] != first.document["artifact"]
 
 
+def test_weights_of_a_record_are_never_others_that_lie_in_their_place_now(tmp_path: Path, wbltr: Wbltr, weights: Path) -> None:
+    root = write_set(tmp_path / "images")
+    train = ("train-features", "--recipe", "imagenet-lt", "--root", root, *SMALL, "--set", "features.frozen=true")
+    first = wbltr(*train, "--set", f"features.weights={weights}", "--json")
+    assert wbltr("rerun", "--check", first.document["artifact"]).code == 0
+    state = new_network("resnet18", (0.5,) * 3, (0.5,) * 3, 8, "imagenet").backbone.state_dict()
+    torch.save(state, weights)
+    again = wbltr("rerun", "--check", first.document["artifact"])
+    assert again.code == 3
+    assert "is not where it was" in again.err
+
+
 def test_names_of_wrappers_are_passed_over_and_other_networks_are_refused_by_their_first_keys(
     tmp_path: Path, wbltr: Wbltr, weights: Path
 ) -> None:

@@ -221,7 +221,7 @@ def test_a_study_is_drawn_from_what_it_keeps(copied: Wbltr, target: str) -> None
     assert Path("study.png").read_bytes()[:4] == b"\x89PNG"
     assert document["series"]["accuracy"]["shape"] == [3]
     assert document["series"]["accuracy"]["max"] == pytest.approx(tuned["best"]["val"], abs=0.01)
-    assert "digits-ir50: small, 3 epochs" in document["caption"]
+    assert "digits-ir50: small network, 3 epochs" in document["caption"]
     said = copied("plot", "study", "--recipe", "digits-ir50", "--study", tuned["study"], "-n")
     assert (said.code, said.out) == (0, "")
     assert tuned["study"] in said.err

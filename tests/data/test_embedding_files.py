@@ -169,3 +169,10 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path, name: str) -> Non
     (tmp_path / "x.pkl").write_bytes(b"")
     with pytest.raises(WbltrError, match=r"files '\.pkl' are not read"):
         look(tmp_path / "x.pkl")
+
+
+def test_labels_of_two_integer_types_stay_integers(tmp_path: Path) -> None:
+    arrays = {f"{part}_embeddings": np.ones((2, 3)) for part in ("train", "test")}
+    file = look(as_npz(tmp_path, **arrays, train_labels=np.array([0, 7]), test_labels=np.array([7, 0], np.uint64)))
+    assert list(file.class_names) == ["0", "7"]
+    assert file.labels.tolist() == [0, 1, 1, 0]

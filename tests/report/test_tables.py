@@ -83,7 +83,7 @@ def test_of_another_set_there_are_no_figures_of_the_papers_and_no_columns_for_th
 
 def test_a_caption_names_how_ours_were_measured(recipe: Recipe) -> None:
     told = tables.protocol(recipe, [2, 0, 1])
-    for word in ("cifar100-ir100", "resnet34", "200 epochs", "weight decay 0.005", "last epoch", "τ chosen on validation"):
+    for word in ("cifar100-ir100", "ResNet-34", "200 epochs", "weight decay 0.005", "last epoch", "τ chosen on validation"):
         assert word in told
     assert told.endswith("mean ± standard deviation over seeds 0, 1, 2")
     flattering = load_recipe("cifar100-ir100", ["eval.flip=true", "features.select=best-test"])

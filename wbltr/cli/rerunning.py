@@ -15,7 +15,7 @@ from wbltr.config import Config
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, header, make
-from wbltr.recipe import EvalConfig
+from wbltr.recipe import EvalConfig, FeaturesConfig, Recipe
 from wbltr.recipe_file import recipe_from_record
 from wbltr.report.differences import tensor_differences, witness_differences
 from wbltr.report.words import words
@@ -27,8 +27,10 @@ from wbltr.stages import (
     PosthocStageConfig,
     SweepConfig,
     lineage,
+    settle_embeddings,
     settle_images,
     settle_source,
+    settle_weights,
     source_roots,
 )
 from wbltr.store import Corrupt, Store
@@ -147,6 +149,31 @@ def _witness(found: Artifact) -> Mapping[str, object]:
     return witness if isinstance(witness, dict) else {}
 
 
+def _files_of(
+    request: Request, store: Store, first: Artifact, config: DatasetConfig, recipe: Recipe | None, runtime: Runtime
+) -> object:
+    """The files that a dataset was made from, as its stage wants them.
+
+    Raises:
+        WbltrError: "missing" where they are not here, or are others by now.
+    """
+    looked_at: str
+    listed: object
+    hint = "name the folder that has them: --root DIR"
+    if config.listed or recipe is None:
+        looked_at, listed = settle_source(store, config, (), runtime, request.root)
+    elif config.source == "images":
+        looked_at, listed = settle_images(store, recipe, runtime, request.root)
+    else:
+        looked_at, listed = settle_embeddings(store, recipe, runtime)
+        hint = f"bring them back to {recipe.embeddings_file}"
+    if looked_at != first.inputs["source"] or listed is None:
+        what = "embeddings" if config.source == "embeddings" else "images"
+        told = f"dataset {first.object_id[:12]}: the {what} that it was made from are not here"
+        raise WbltrError(told, hint, "missing")
+    return listed
+
+
 def _made_again(request: Request, console: Console, store: Store, first: Artifact, node: Node, *, aside: bool) -> Made:
     progress = Progress(console)
 
@@ -175,17 +202,10 @@ def _made_again(request: Request, console: Console, store: Store, first: Artifac
     config = node.settled(inputs)
     try:
         with stoppable():
-            if isinstance(config, DatasetConfig) and config.in_files:
-                looked_at: str
-                listed: object
-                if config.listed or recipe is None:
-                    looked_at, listed = settle_source(store, config, (), runtime, request.root)
-                else:
-                    looked_at, listed = settle_images(store, recipe, runtime, request.root)
-                if looked_at != first.inputs["source"] or listed is None:
-                    found = f"dataset {first.object_id[:12]}: the images that it was made from are not here"
-                    raise WbltrError(found, "name the folder that has them: --root DIR", "missing")
-                runtime = replace(runtime, listed=listed)
+            if recipe is not None and isinstance(config, FeaturesConfig):
+                runtime = replace(runtime, weights=settle_weights(store, recipe.model_copy(update={"features": config}))[1])
+            elif isinstance(config, DatasetConfig) and (config.in_files or config.own):
+                runtime = replace(runtime, listed=_files_of(request, store, first, config, recipe, runtime))
             made = make(store, node.stage, config, inputs, runtime, recipe, force=True, aside=aside)
     finally:
         progress.end()

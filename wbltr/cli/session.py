@@ -107,12 +107,12 @@ class Session:
         if "dataset" in line.known and request.lists:
             hint = "to make another, name the recipe and leave --from out"
             raise WbltrError(f"--list: {verb.name} starts from a dataset that is finished", hint, "usage")
-        if "dataset" not in line.known and (recipe.dataset.in_files or request.lists):
+        if "dataset" not in line.known:
             line, runtime = self._look(recipe, line, runtime)
-        elif "dataset" not in line.known and recipe.dataset.source == "embeddings":
-            source, file = settle_embeddings(self.store, recipe, runtime)
-            line, runtime = replace(line, source=source), replace(runtime, listed=file)
-        recipe, teachers = settle_teachers(self.store, recipe)
+        elif request.recipe is not None and recipe.dataset.own:
+            self._refuse_other_files(recipe, line, runtime)
+        source = line.known["dataset"].inputs.get("source", "") if "dataset" in line.known else line.source
+        recipe, teachers = settle_teachers(self.store, recipe, source)
         line = replace(line, teachers=teachers)
         if "features" not in line.known:
             recipe = settle_shards(recipe, self.team.size, runtime)
@@ -133,8 +133,12 @@ class Session:
         return (Path(place), *roots) if isinstance(place, str) else roots
 
     def _look(self, recipe: Recipe, line: Lineage, runtime: Runtime) -> tuple[Lineage, Runtime]:
-        """Where the images are files, look at these: what they are is part of every key."""
-        source: str
+        """Where images or embeddings are files, look at these: what they are is part of every key."""
+        if recipe.dataset.source == "embeddings" and not self.request.lists:
+            source, file = settle_embeddings(self.store, recipe, runtime)
+            return replace(line, source=source), replace(runtime, listed=file)
+        if not (recipe.dataset.in_files or self.request.lists):
+            return line, runtime
         listed: ListedImages | OwnImages | None
         progress = Progress(self.console)
 
@@ -155,6 +159,24 @@ class Session:
             progress.end()
         roots = runtime.roots if listed is None else (listed.root, *runtime.roots)
         return replace(line, source=source), replace(runtime, listed=listed, roots=roots)
+
+    def _refuse_other_files(self, recipe: Recipe, line: Lineage, runtime: Runtime) -> None:
+        """Of one's own, two sets may have the same section: refuse a recipe whose files are not those of --from.
+
+        Where they are not here any more, and nothing was made of them, there is nothing to compare.
+        """
+        try:
+            found, _ = self._look(recipe, line, runtime)
+        except WbltrError as error:
+            if error.code != "missing":
+                raise
+            return
+        if found.source != line.known["dataset"].inputs["source"]:
+            raise WbltrError(
+                f"--recipe {recipe.name}: its files are not those that the artifact of --from was made of",
+                "leave --recipe out, or leave --from out",
+                "usage",
+            )
 
     def names(self) -> list[str]:
         """What --name calls the results: one name, or one a seed."""

@@ -89,6 +89,8 @@ def assembled(tables: Sequence[Table], names: Sequence[str] | None) -> OwnEmbedd
         if (other.labels.dtype.kind == "U") != (first.labels.dtype.kind == "U"):
             raise refused(other.where, f"its labels are {other.labels.dtype}, those of {first.where} {first.labels.dtype}")
     labels = np.concatenate([table.labels for table in tables])
+    if labels.dtype.kind == "f":  # what NumPy makes of int64 beside uint64
+        labels = np.concatenate([table.labels.astype(np.int64) for table in tables])
     numbers, class_names = _classes(first.where, labels, names)
     return OwnEmbeddings(tables, numbers, class_names, np.concatenate([_parts(table) for table in tables]))
 

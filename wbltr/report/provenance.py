@@ -95,9 +95,11 @@ class Setting:
 def network_name(network: str) -> str:
     """As the papers write it.
 
-    >>> network_name("resnet32"), network_name("resnext50"), network_name("small")
-    ('ResNet-32', 'ResNeXt-50', 'small network')
+    >>> network_name("resnet32"), network_name("resnext50"), network_name("small"), network_name("none")
+    ('ResNet-32', 'ResNeXt-50', 'small network', "embeddings of one's own")
     """
+    if network == "none":
+        return "embeddings of one's own"
     named = network.replace("resnet", "ResNet-").replace("resnext", "ResNeXt-")
     return named if named != network else f"{network} network"
 
@@ -142,7 +144,7 @@ def _settings(recipe: Any, origin: Origin | None) -> list[Setting]:
     name = network_name(first.network)
     if first.network == "none":
         scaled = "each row scaled to unit norm" if recipe.dataset.normalize == "l2" else "not normalised"
-        name = f"embeddings of one's own, {scaled}"
+        name = f"{name}, {scaled}"
     another = differ(first.network, paper.network)
     found = [
         Setting(name + (size if another else ""), another, network_name(paper.network)),

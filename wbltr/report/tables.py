@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wbltr.report import paper
+from wbltr.report.provenance import network_name
 from wbltr.report.results import SPLITS, Spread
 from wbltr.report.words import count, label, selection
 
@@ -197,7 +198,7 @@ def protocol(recipe: Any, seeds: Iterable[int]) -> str:
     tau = "τ chosen on validation" if recipe.posthoc.tau == "val" else f"τ {recipe.posthoc.tau:g}"
     runs = f"mean ± standard deviation over seeds {', '.join(map(str, several))}" if len(several) > 1 else f"seed {several[0]}"
     return (
-        f"ours: {recipe.name}{cut}, {first.network}, {count(first.epochs, 'epoch')}, "
+        f"ours: {recipe.name}{cut}, {network_name(first.network)}, {count(first.epochs, 'epoch')}, "
         f"weight decay {first.weight_decay:g}, {chosen}, {tau}, {measured.on} part, flip averaging {flip}, {runs}"
     )
 

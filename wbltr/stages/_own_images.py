@@ -68,6 +68,9 @@ def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig) -
     if not counts.all():
         shown = ", ".join(images.class_names[label] for label in np.flatnonzero(counts == 0)[:NAMED])
         raise WbltrError(f"{images.place}: no training picture can be decoded of {shown}", "repair them", "integrity")
+    if not len(rows["test"]):
+        hint = "repair them" if "test" in given else "give dataset.test_share more, or two pictures or more to a class"
+        raise WbltrError(f"{images.place}: no picture to test on", hint, "recipe")
     return OwnParts(rows, labels, counts)
 
 

@@ -136,8 +136,11 @@ def settle_precision(
     return choices[0]
 
 
-def settle_teachers(store: Store, recipe: Recipe) -> tuple[Recipe, dict[str, Artifact]]:
+def settle_teachers(store: Store, recipe: Recipe, source: str = "") -> tuple[Recipe, dict[str, Artifact]]:
     """Replace each teacher's id or name by what its network is made of; also the artifacts, by id.
+
+    Args:
+        source: digest of the recipe's images, where it is known.
 
     Raises:
         WbltrError: when there is no such artifact, it is no first stage, or one of other images or chosen on the test set.
@@ -151,7 +154,7 @@ def settle_teachers(store: Store, recipe: Recipe) -> tuple[Recipe, dict[str, Art
             hint = "name a finished first stage: wbltr store ls"
             raise WbltrError(f"{where}.teacher: {object_id[:12]} is an artifact of {teacher.stage}", hint, "usage")
         own = FeaturesConfig.model_validate(dict(teacher.config))
-        _check_teacher(store, f"{where}.teacher: {object_id[:12]}", own, teacher.inputs["dataset"], recipe)
+        _check_teacher(store, f"{where}.teacher: {object_id[:12]}", own, teacher.inputs["dataset"], recipe, source)
         fields = {name: getattr(own, name) for name in Teacher.model_fields if name != "artifact"}
         return Teacher(artifact=object_id, **fields)
 
@@ -166,9 +169,10 @@ def settle_teachers(store: Store, recipe: Recipe) -> tuple[Recipe, dict[str, Art
     return recipe.model_copy(update=update), found
 
 
-def _check_teacher(store: Store, who: str, own: FeaturesConfig, dataset: str, recipe: Recipe) -> None:
+def _check_teacher(store: Store, who: str, own: FeaturesConfig, dataset: str, recipe: Recipe, source: str) -> None:
     """Refuse a teacher that knows other images or classes, or was chosen by the test set."""
-    if store.has(dataset) and artifact(store, dataset).config != recipe.dataset.hashed():
+    learned = artifact(store, dataset) if store.has(dataset) else None
+    if learned and (learned.config != recipe.dataset.hashed() or (source and learned.inputs.get("source") != source)):
         hint = "name one that was trained on the same dataset, or make it: wbltr train-features"
         raise WbltrError(f"{who} was trained on other images, among which may be this recipe's validation part", hint, "usage")
     if own.select == "best-test" and recipe.features.select != "best-test":

@@ -155,7 +155,7 @@ def settle_weights(store: Store, recipe: Recipe) -> tuple[Recipe, Path | None]:
         return recipe, None
     if isinstance(given, Weights):  # of a record, which does not say where they lay
         known = (made.record.get("witness", {}).get("weights") for made in artifacts(store) if _starts_from(made, given))
-        return recipe, next((path for path in map(Path, filter(None, known)) if path.is_file()), None)
+        return recipe, next((path for path in map(Path, filter(None, known)) if _holds(store, path, given)), None)
     network = recipe.features.network
     if given in PUBLISHED[network]:
         weights, path = Weights.model_validate({"origin": given, "sha256": PUBLISHED[network][given]}), None
@@ -167,6 +167,14 @@ def settle_weights(store: Store, recipe: Recipe) -> tuple[Recipe, Path | None]:
             raise WbltrError(f"features.weights: {path}: no such file.{closest(given, names)}", hint, "missing")
         weights = Weights(origin="file", sha256=known_digest(store, path, "weights"))
     return recipe.with_features(weights=weights), path
+
+
+def _holds(store: Store, path: Path, weights: Weights) -> bool:
+    """Whether a file that had these weights still has them."""
+    try:
+        return path.is_file() and known_digest(store, path, "weights") == weights.sha256
+    except WbltrError:
+        return False
 
 
 def _starts_from(made: Artifact, weights: Weights) -> bool:

@@ -139,6 +139,11 @@ def _fitted(method: Adjustment, head: Head, inputs: Mapping[str, Any], runtime: 
     extra: dict[str, Tensor] = {}
     if method == "temperature":
         found = temperature_fit(logits, labels)
+        if bool((logits.argmax(1) == labels).all()):
+            runtime.notice(
+                f"temperature: all {len(labels):,} validation images are told right, so the nearer to 0 the better it fits: "
+                "probabilities will be 0 and 1, which is not calibrated"
+            )
         made = affine_head(head, torch.tensor(1 / found, dtype=torch.float64), torch.zeros(()))
         extra["temperature"] = torch.tensor(found, dtype=torch.float64)
         before["temperature"] = found
