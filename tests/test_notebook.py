@@ -121,6 +121,8 @@ INTERRUPTED = """
 import os, signal, threading, time, wbltr
 from pathlib import Path
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with SIGINT ignored
+
 def interrupt():
     while not any(Path(".wbltr/runs").rglob("metrics.jsonl")):  # the first epoch is done
         time.sleep(0.01)

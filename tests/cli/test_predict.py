@@ -280,7 +280,9 @@ def test_a_head_of_embeddings_of_ones_own_has_no_network_for_pictures(wbltr: Wbl
 
 
 def test_ctrl_c_stops_at_once(copied: Wbltr, digits: Path) -> None:
-    command = [sys.executable, "-m", "wbltr.cli.app", "predict", "-", "--format", "jsonl", "--threads", "1"]
+    # A shell's background jobs begin with SIGINT ignored.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from wbltr.cli.app import main; main()"
+    command = [sys.executable, "-c", heard, "predict", "-", "--format", "jsonl", "--threads", "1"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
