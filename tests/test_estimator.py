@@ -120,6 +120,7 @@ def test_rows_stay_in_the_ball_and_rare_classes_gain(digits: tuple[Array, Array]
     [
         ({"loss": "distill"}, "loss='distill': expected one of ce, cb"),
         ({"epochs": 0}, "epochs=0: expected 1 or more"),
+        ({"epochs": 2.5}, "epochs=2.5: expected a whole number"),
         ({"beta": 1.0}, "beta=1.0"),
         ({"lr": 0.0}, "lr=0.0"),
         ({"max_norm": 1.0, "constraint": "unit-norm"}, "choose one"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -283,6 +284,9 @@ default='cb'
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
         bounds = {"epochs": (1, math.inf), "batch_size": (1, math.inf), "weight_decay": (0, math.inf), "rho": (0, math.inf)}
         bounds |= {"gamma": (0, math.inf), "tau": (0, math.inf), "beta": (0, 1), "momentum": (0, 1), "smoothing": (0, 1)}
+        for name in ("epochs", "batch_size"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a whole number")
         for name, (least, most) in bounds.items():
             if not least <= getattr(self, name) < most:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected {least} or more, below {most}")

@@ -25,6 +25,12 @@ def test_a_part_has_its_share_of_each_class_and_rare_classes_are_learned_first()
     assert by_class(labels, parts, "train") == [700, 35, 7, 2, 1, 1, 1]
 
 
+def test_the_test_part_is_the_same_whether_or_not_one_validates() -> None:
+    labels = np.repeat(np.arange(3), [40, 20, 5])
+    alone, beside = split_rows(labels, None, {"test": 0.2}, 7), split_rows(labels, None, SHARES, 7)
+    assert (alone == "test").tolist() == (beside == "test").tolist()
+
+
 @given(class_sizes, st.integers(0, 99), st.data())
 @settings(max_examples=60, deadline=None)
 def test_groups_stay_whole_and_every_class_keeps_a_training_row(sizes: list[int], seed: int, data: st.DataObject) -> None:

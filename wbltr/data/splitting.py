@@ -22,7 +22,7 @@ def split_rows(
         labels: `(N,)`, class numbers from 0.
         groups: `(N,)`; rows of one number stay together; None: each row by itself.
         shares: part → share of the rows, in [0, 1), in the order in which the parts choose; `train` takes the rest.
-        seed: draws the order in which groups are asked.
+        seed: draws the order in which groups are asked, whichever parts ask.
 
     Returns:
         `(N,)` names of parts. Every class keeps a training row, if it has any row.
@@ -31,7 +31,7 @@ def split_rows(
     if not len(labels):
         return parts
     members = _members(labels, np.arange(len(labels)) if groups is None else groups)
-    order = np.random.default_rng([seed, len(shares)]).permutation(len(members)).tolist()
+    order = np.random.default_rng([seed, 1]).permutation(len(members)).tolist()
     sizes = np.bincount(labels)
     left: list[int] = sizes.tolist()
     chosen: set[int] = set()
