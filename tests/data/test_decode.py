@@ -36,8 +36,15 @@ def test_other_formats_are_read_too(mode: str, kind: str) -> None:
 def test_an_alpha_channel_is_dropped_and_of_sixteen_bits_the_upper_eight_count() -> None:
     assert (decode(encoded(COLOUR.convert("RGBA"), "PNG")).numpy() == np.asarray(COLOUR).transpose(2, 0, 1)).all()
     deep = np.arange(0, 60000, 100, dtype=np.uint16).reshape(20, 30)
-    pixels = decode(encoded(Image.fromarray(deep), "PNG"))
-    assert (pixels.numpy() == (deep >> 8).astype(np.uint8)).all()
+    files = [encoded(Image.fromarray(deep), kind) for kind in ("PNG", "TIFF")]
+    for data in (*files, b"P5 30 20 65535\n" + deep.astype(">u2").tobytes()):
+        assert (decode(data).numpy() == (deep >> 8).astype(np.uint8)).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_where_nothing_says_which_number_is_white_nothing_is_guessed(kind: type) -> None:
+    with pytest.raises(BadImage, match="save it with 8 or 16"):
+        decode(encoded(Image.fromarray(np.ones((20, 30), kind)), "TIFF"))
 
 
 def test_the_first_picture_of_an_animation_counts() -> None:

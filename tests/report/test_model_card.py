@@ -42,6 +42,13 @@ def test_names_of_strangers_mean_nothing_in_the_card() -> None:
     assert r"\`x\` \[y\](z)" in text
 
 
+def test_a_name_cannot_end_the_block_that_the_recipe_stands_in() -> None:
+    recipe = RECIPE | {"name": f"{'a' * 90} ``` {'b' * 90}"}
+    text = model_card(ABOUT, recipe, {}, COUNTS, [])
+    block = text.partition("```yaml\n")[2].partition("\n## Classes")[0]
+    assert sum(line.strip().startswith("```") for line in block.splitlines()) == 1
+
+
 @pytest.mark.parametrize("text", ["plain", "two words", "ümlaut", "a-b.c"])
 def test_plain_words_stay_as_they_are(text: str) -> None:
     assert plain(text) == text

@@ -37,7 +37,7 @@ def decode(data: bytes) -> Tensor:
     """A file's bytes → `(3, H, W)` uint8, RGB.
 
     Raises:
-        BadImage: truncated, damaged, no image, or more than `MOST_PIXELS`.
+        BadImage: truncated, damaged, no image, more than `MOST_PIXELS`, or floats or integers of 32 bits.
     """
     if len(data) > MOST_BYTES:
         raise BadImage(f"{len(data):,} bytes, of which at most {MOST_BYTES:,} are read")
@@ -48,7 +48,10 @@ def decode(data: bytes) -> Tensor:
                 raise BadImage(f"{width:,} x {height:,} pixels, of which at most {MOST_PIXELS:,} are decoded")
             if image.format == "JPEG" and (pixels := _by_torchvision(data)) is not None:
                 return pixels
-            if image.mode.startswith("I;16"):
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                # Which number is white is not known; Pillow would clip at 255.
+                raise BadImage("a pixel has more than 16 bits, of which none says what is white; save it with 8 or 16")
+            if image.mode.startswith("I"):  # Pillow reads a PGM of 16 bits as "I"
                 return torch.from_numpy((np.array(image) >> 8).astype(np.uint8)).expand(3, -1, -1)
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except UnidentifiedImageError:

@@ -80,9 +80,7 @@ def model_card(
         "## Limits",
         _limits(about, counts, measured),
         "## Recipe",
-        "```yaml\n"
-        + yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None).strip()
-        + "\n```",
+        f"```yaml\n{_yaml(recipe)}\n```",
         "Artifacts in the store that it came from: "
         + ", ".join(f"{stage} `{object_id}`" for stage, object_id in about["artifacts"].items())
         + ".",
