@@ -29,7 +29,7 @@ from wbltr.store.transfer import plan_pull, plan_push, pull, push
 MEMORY = Path("/dev/shm")
 NAMES = st.sampled_from(["latest/toy", "mine/one", "mine/two"])
 NUMBERS = st.integers(0, 7)
-EXAMPLES, STEPS = 110, 50  # some end early: over 100 of full length
+EXAMPLES, STEPS = 170, 50  # some end early: over 100 of full length
 
 
 class Died(BaseException):
