@@ -57,7 +57,7 @@ def estimates(tensors: Tensors) -> dict[str, float]:
 def test_each_split_has_its_own_classes_though_counts_lie_at_the_thresholds(order: list[int]) -> None:
     tensors = evaluation(guesses(0.7, 0), counts=COUNTS[list(order)])
     found = intervals(tensors)
-    assert {column: one.estimate for column, one in found.items()} == pytest.approx(estimates(tensors))
+    assert {column: one.estimate for column, one in found.items()} == pytest.approx(estimates(tensors), abs=0.005)
     assert all(one.low < one.estimate < one.high for one in found.values())
     assert found["all"].high - found["all"].low < min(found[name].high - found[name].low for name in COLUMNS[1:])
 

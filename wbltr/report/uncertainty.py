@@ -68,7 +68,9 @@ def intervals(*runs: Tensors) -> dict[str, Interval]:
     """
     source = np.random.default_rng(SEED)
     samples = [bootstrap_accuracy(m.diagonal(), m.sum(1), REPLICATES, source) for m in (run["confusion"] for run in runs)]
-    return _by_split(runs[0], [run["accuracy.per_class"] for run in runs], samples)
+    found = _by_split(runs[0], [run["accuracy.per_class"] for run in runs], samples)
+    # Two decimals, as every accuracy is told: 68.05 is then the same figure in each table.
+    return {column: Interval(*(round(x, 2) for x in one)) for column, one in found.items()}
 
 
 def paired(pairs: Sequence[tuple[Tensors, Tensors]]) -> Paired:
