@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Runtime, artifact, artifacts, look_up
 from wbltr.recipe import FeaturesConfig, Recipe, available_precision
+from wbltr.stages._seen import seen_files
 from wbltr.stages._table import DATASET, FEATURES
 from wbltr.store import Store
 
@@ -36,7 +36,6 @@ def settle_source(
         WbltrError: code "usage" for lists of a set that has none; what `wbltr.data.imagefiles.look` raises.
     """
     # Here, not above: most commands need none of it, and a finished chain starts fast.
-    from wbltr.data.digests import StatCache
     from wbltr.data.imagefiles import expanded, is_folder, look
     from wbltr.data.listed import LISTED
 
@@ -55,18 +54,7 @@ def settle_source(
         told = earlier[-1].record.get("witness", {}).get("lists")
         named = [Path(path) for path in told if isinstance(path, str)] if isinstance(told, list) else []
         lists = named if all(path.is_file() for path in named) else []
-    kept = store.root / "stat" / f"{section.source}.txt"
-
-    def save(text: str) -> None:
-        with suppress(WbltrError):  # a store that cannot be written to still gives what it has
-            store.put(kept, text.encode(), replace=True)
-
-    try:
-        text = kept.read_text(errors="replace")
-    except OSError:
-        text = ""
-    cache = StatCache(text, save)
-    found = look(LISTED[section.source], lists, roots, cache, runtime.tick, runtime.notice)
+    found = look(LISTED[section.source], lists, roots, seen_files(store, section.source), runtime.tick, runtime.notice)
     return found.content, found
 
 

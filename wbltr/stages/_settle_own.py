@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Runtime, artifacts
 from wbltr.recipe import Recipe
+from wbltr.stages._seen import seen_files
 from wbltr.store import Store
 
 if TYPE_CHECKING:
@@ -95,19 +95,8 @@ def _place_of(recipe: Mapping[str, Any]) -> tuple[str, str]:
 
 def files_seen(store: Store, place: Path) -> StatCache:
     """What the store knows of the files of pictures of one's own."""
-    from wbltr.data.digests import StatCache
-
     name = hashlib.sha256(os.path.realpath(place).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    kept = store.root / "stat" / f"images-{name}.txt"
-
-    def save(text: str) -> None:
-        with suppress(WbltrError):  # a store that cannot be written to still gives what it has
-            store.put(kept, text.encode("utf-8", "surrogateescape"), replace=True)
-
-    try:
-        return StatCache(kept.read_text("utf-8", "surrogateescape"), save)
-    except OSError:
-        return StatCache("", save)
+    return seen_files(store, f"images-{name}")
 
 
 def known_digest(store: Store, path: Path, kind: str) -> str:
@@ -119,19 +108,9 @@ def known_digest(store: Store, path: Path, kind: str) -> str:
     Raises:
         WbltrError: "missing" for one that cannot be read.
     """
-    from wbltr.data.digests import Seen, StatCache, file_digest
+    from wbltr.data.digests import Seen, file_digest
 
-    kept = store.root / "stat" / f"{kind}.txt"
-
-    def save(text: str) -> None:
-        with suppress(WbltrError):  # a store that cannot be written to still gives what it has
-            store.put(kept, text.encode(), replace=True)
-
-    try:
-        text = kept.read_text(errors="replace")
-    except OSError:
-        text = ""
-    cache, place = StatCache(text, save), os.path.realpath(path)
+    cache, place = seen_files(store, kind), os.path.realpath(path)
     try:
         stat = path.stat()
         seen = cache.get(place, stat)
