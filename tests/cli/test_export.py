@@ -88,7 +88,7 @@ def test_the_folder_says_what_its_model_is(exports: Path, kind: str) -> None:
 
 
 def test_normalisation_and_temperature_are_in_the_onnx_graph_and_the_batch_is_free(exports: Path) -> None:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     images = load_digits().test_images[:7]
     session = onnxruntime.InferenceSession(exports / "onnx" / "model.onnx")

@@ -6,6 +6,7 @@ import os
 import resource
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -81,8 +82,8 @@ def test_links_that_leave_the_root_are_passed_over_and_those_that_stay_are_follo
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_are_taken_in_the_unicode_form_that_they_have(tmp_path: Path, form: str) -> None:
-    name = unicodedata.normalize(form, "Käfer")  # type: ignore[arg-type]
+def test_names_are_taken_in_the_unicode_form_that_they_have(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    name = unicodedata.normalize(form, "Käfer")
     images = look(class_folders(tmp_path / "set", {name: 2, "Ant": 2}))
     assert images.class_names == ("Ant", name)
     assert images.files.paths[-1] == f"{name}/001.png"

@@ -92,7 +92,7 @@ def _from_safetensors(about: About, data: bytes, where: str, device: torch.devic
 
 
 def _from_onnx(data: bytes, where: str) -> Predictor:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
