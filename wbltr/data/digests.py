@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from wbltr.errors import WbltrError
+
 CHUNK = 1 << 20
 TITLE = "wbltr-stat 2"
 RACY_NS = 2 * 10**9  # a file younger than this may change again without another time stamp
@@ -115,3 +117,18 @@ def in_threads(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def bytes_as_hashed(path: Path, digest: bytes) -> bytes:
+    """A file's bytes, which are still those that were hashed.
+
+    Raises:
+        WbltrError: code "missing" for one that cannot be read, "integrity" for one that changed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WbltrError(f"{path}: cannot be read: {error.strerror}", "check the disk", "missing") from None
+    if hashlib.sha256(data).digest() != digest:
+        raise WbltrError(f"{path}: changed while the dataset was made", "run the same command again", "integrity")
+    return data

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wbltr.data.decode import BadImage, decode, jpeg_decoder
-from wbltr.data.digests import Seen, in_threads
+from wbltr.data.digests import Seen, bytes_as_hashed, in_threads
 from wbltr.data.imagefiles import Files, ListedImages, expanded, is_folder
 from wbltr.data.lists import unsafe
 from wbltr.errors import WbltrError
@@ -139,11 +139,9 @@ def examine(
             seen = images.cache.get(str(path), own)
             if seen is not None and seen.height and seen.digest == files.digests[number]:
                 return own, seen
-            data = path.read_bytes()
         except OSError as error:
             raise WbltrError(f"{path}: cannot be read: {error.strerror}", "check the disk", "missing") from None
-        if hashlib.sha256(data).digest() != files.digests[number]:
-            raise WbltrError(f"{path}: changed while the dataset was made", "run the same command again", "integrity")
+        data = bytes_as_hashed(path, files.digests[number])
         try:
             _, height, width = decode(data).shape
         except BadImage as error:

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from wbltr.data.crops import fitted, grey, resized
 from wbltr.data.decode import MOST_PIXELS, REFUSALS, BadImage, decode, jpeg_decoder, opened
-from wbltr.data.digests import in_threads
+from wbltr.data.digests import bytes_as_hashed, in_threads
 from wbltr.data.imagefiles import Files
-from wbltr.errors import WbltrError
 
 GREY = ("1", "L", "LA", "I", "F")  # Pillow's modes without colour; those of 16 bits begin with I;16
 WEIGHTS = 1 << np.arange(64, dtype=np.uint64)
@@ -79,12 +78,7 @@ def see(
 
     def look(number: int) -> str:
         path = root / files.paths[number]
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise WbltrError(f"{path}: cannot be read: {error.strerror}", "check the disk", "missing") from None
-        if hashlib.sha256(data).digest() != files.digests[number]:
-            raise WbltrError(f"{path}: changed while the dataset was made", "run the same command again", "integrity")
+        data = bytes_as_hashed(path, files.digests[number])
         try:
             pixels = decode(data)
         except BadImage as error:
