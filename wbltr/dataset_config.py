@@ -29,6 +29,14 @@ class DatasetConfig(Config):
     side: Annotated[int, Field(ge=8, le=256, strict=True)] | None = added_later(None)
     channels: Literal[1, 3] | None = added_later(None)
     normalize: Literal["none", "l2"] = added_later("none")  # of embeddings: as they are, or each of unit norm
+    # Columns of a parquet file that hold the embeddings; null: the list column, or every column of numbers but label and split.
+    columns: tuple[str, ...] | None = added_later(None)
+    class_order: Literal["text", "number"] = added_later("text")  # of one's own classes: by name, or by the number that it is
+    classes: Literal["outermost", "innermost"] = added_later("outermost")  # which folders are classes, where folders hold folders
+    # Bits that images of one's own use where their files have 16; the upper 8 of these are kept. Null: 16.
+    depth: Annotated[int, Field(ge=8, le=16, strict=True)] | None = added_later(None)
+    # A dataset whose images keep their parts, by content; what is new is drawn.
+    parts_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = added_later(None)
 
     @property
     def own(self) -> bool:
@@ -71,6 +79,12 @@ class DatasetConfig(Config):
             raise ValueError("copy_side: with side the pictures are held already")
         if self.normalize != "none" and self.source != "embeddings":
             raise ValueError(f"normalize: {self.source} holds no embeddings")
+        if self.columns is not None and self.source != "embeddings":
+            raise ValueError(f"columns: {self.source} has no columns of embeddings")
+        if self.class_order != "text" and not self.own:
+            raise ValueError(f"class_order: {self.source} has an order of its own")
+        if self.source != "images" and (self.classes != "outermost" or self.depth is not None or self.parts_from is not None):
+            raise ValueError(f"classes, depth, parts_from: {self.source} holds no images of one's own")
         if not self.own and (self.test_share, self.val_share) != (0.2, 0.1):
             raise ValueError(f"test_share, val_share: {self.source} has a test part of its own")
         return self

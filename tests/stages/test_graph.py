@@ -204,7 +204,8 @@ def test_every_field_of_every_section_moves_its_key() -> None:
         "eval": {"on": "val", "many": 1, "few": 1, "flip": True},
         "dataset": {"source": "digits", "imbalance_factor": 2.0, "profile": "step", "largest": 9, "order": "shuffled",
                     "val": "none", "seed": 3, "on_bad_image": "skip", "copy_side": 256,
-                    "normalize": "l2", "test_share": 0.3, "val_share": 0.2, "side": 32, "channels": 1},
+                    "normalize": "l2", "test_share": 0.3, "val_share": 0.2, "side": 32, "channels": 1,
+                    "columns": ("f0",), "class_order": "number", "classes": "innermost", "depth": 12, "parts_from": "a" * 64},
     }  # fmt: skip
     for name, values in changed.items():
         section = getattr(RECIPE, name)
