@@ -32,12 +32,14 @@ class OwnSet:
         short: pixels of the shorter side, the median.
         grey: whether no picture has colours.
         given: the parts that it names itself.
+        whole: whether the names of its classes are all whole numbers.
     """
 
     pictures: int
     short: int
     grey: bool
     given: Collection[str]
+    whole: bool = False
 
 
 def dataset_choices(own: OwnSet) -> Choices:
@@ -55,6 +57,8 @@ def dataset_choices(own: OwnSet) -> Choices:
         choices["dataset.val_share"] = (0.1, "a tenth of each class")
     if not {"val", "test"} <= set(own.given):
         choices["dataset.seed"] = (0, "draws these parts")
+    if own.whole:
+        choices["dataset.class_order"] = ("number", "the names of the classes are whole numbers: 2 stands before 10")
     side, channels = max(8, own.short), 1 if own.grey else 3
     if own.short <= SMALL and own.pictures * channels * side * side <= HELD_MOST:
         choices["dataset.side"] = (side, "pixels: the pictures' shorter side, in the median; the dataset holds them")

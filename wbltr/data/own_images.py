@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from wbltr.data.class_names import alike, all_whole, ordered
 from wbltr.data.digests import StatCache
 from wbltr.data.folders import OwnRow, read_folder
 from wbltr.data.imagefiles import Files, Tick, checked, expanded, is_folder
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wbltr.data.pictures import Pictures
 
 SHOWN = 10  # classes that a message names
+CORRECT = "correct the table, or name the folder that its paths start from: --root DIR"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class OwnImages:
         files: every picture, sorted by path.
         given: of each, the part that the set itself says; empty where it says none.
         groups: of each, the group that stays in one part; empty where it has none.
-        class_names: in label order, sorted.
+        class_names: in label order.
         cache: what is known of the files.
         looks: what `seen` found, by side and channels.
     """
@@ -72,6 +73,7 @@ def look_at_own(
     cache: StatCache,
     tick: Tick = lambda done, total: None,
     notice: Callable[[str], None] = lambda _: None,
+    order: Literal["text", "number"] | None = "text",
 ) -> OwnImages:
     """Read the class folders or the table, check every picture's file and class, and hash those that the cache does not know.
 
@@ -80,6 +82,7 @@ def look_at_own(
         root: what a table's paths are relative to; None: the table's own folder. In place of a folder of class folders.
         tick: called with files hashed and files in all; may raise to stop.
         notice: one line for the user.
+        order: of the classes, as `dataset.class_order` has it; None: by number where all names are whole numbers.
 
     Raises:
         WbltrError: code "missing" for what is not there, "recipe" for classes and tables that cannot be used.
@@ -89,22 +92,19 @@ def look_at_own(
     if is_table(place):
         if not place.is_file():
             raise WbltrError(f"{place}: no such table", "name it: --images FILE, or for make-dataset --csv FILE", "missing")
-        home = _folder(expanded(root) if root is not None else place.parent)
-        rows = read_table(place, home, problems)
-        problems.settle("correct the table, or name the folder that its paths start from: --root DIR")
+        home = _folder(expanded(root) if root is not None else place.parent, CORRECT)
+        rows = read_table(place, home, problems, notice)
+        problems.settle(CORRECT)
         if not rows:
             raise WbltrError(f"{place}: names no pictures", "a line for each: path,label", "missing")
     else:
         place = home = _folder(expanded(root) if root is not None else place)
         rows = read_folder(home, notice, lambda: tick(-1, -1))
-    class_names = _class_names(rows, place)
+    class_names = _class_names(rows, place, order)
     label_of = {name: label for label, name in enumerate(class_names)}
     listing = _Listing("all", place, [row.path for row in rows], [label_of[row.label] for row in rows])
     listing.rows = rows
-    hint = (
-        "correct the table, or name the folder that its paths start from: --root DIR" if is_table(place) else "check the folder"
-    )
-    (files,) = checked([listing], home, cache, tick, problems, hint)
+    (files,) = checked([listing], home, cache, tick, problems, CORRECT if is_table(place) else "check the folder")
     row_of = {row.path: row for row in rows}
     found = [row_of[path] for path in files.paths]
     return OwnImages(
@@ -122,32 +122,31 @@ class _Listing(Listing):
         return self.rows[row].place or str(self.file)
 
 
-def _folder(path: Path) -> Path:
+def _folder(path: Path, hint: str = "name the folder of the class folders: --images DIR") -> Path:
     if not is_folder(path):
         why = "is no folder that can be read" if path.exists() else "no such folder"
-        raise WbltrError(f"{path}: {why}", "name the folder of the class folders: --images DIR", "missing")
+        raise WbltrError(f"{path}: {why}", hint, "missing")
     return path.resolve()
 
 
-def _class_names(rows: Sequence[OwnRow], place: Path) -> tuple[str, ...]:
-    """Sorted class names, none like another, each with something to learn from."""
+def _class_names(rows: Sequence[OwnRow], place: Path, order: Literal["text", "number"] | None) -> tuple[str, ...]:
+    """Class names in label order, none like another, each with something to learn from."""
     places: dict[str, str] = {}
     trained: set[str] = set()
     for row in rows:
         places.setdefault(row.label, row.place)
         if row.part in ("", "train"):
             trained.add(row.label)
-    names = sorted(places)
-    like: dict[str, str] = {}
-    for name in names:
-        where = places[name] or str(place)
+    for name in sorted(places):
         if not name.strip() or ODD.search(name) or len(name) > 200:
             told = "is empty" if not name.strip() else "holds a control character" if ODD.search(name) else "is too long"
-            raise WbltrError(f"{where}: the class name {name[:40]!r} {told}", "rename the class", "recipe")
-        twin = like.setdefault(" ".join(unicodedata.normalize("NFC", name).split()).casefold(), name)
-        if twin != name:
-            told = f"the classes {twin!r} and {name!r} differ only in case, blanks or Unicode form"
-            raise WbltrError(f"{where}: {told}", "give them one name, or two that differ", "recipe")
+            raise WbltrError(f"{places[name] or place}: the class name {name[:40]!r} {told}", "rename the class", "recipe")
+    if (pair := alike(sorted(places))) is not None:
+        one, other, what = pair
+        there, here = (f" in {places[name]}" if places[name] else "" for name in (one, other))
+        told = f"{place}: the classes {one!r}{there} and {other!r}{here} differ in {what}"
+        raise WbltrError(told, "give them one name, or two that differ", "recipe")
+    names = ordered(places, order or ("number" if all_whole(places) else "text"))
     if len(names) < 2:
         hint = "a classifier tells at least two classes apart"
         raise WbltrError(f"{place}: only one class, {names[0]!r}", hint, "recipe")

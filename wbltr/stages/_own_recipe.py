@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from wbltr.cores import free_cores
+from wbltr.data.class_names import all_whole
 from wbltr.data.own_images import OwnImages, look_at_own
 from wbltr.pipeline import Runtime
 from wbltr.recipe import Recipe
@@ -48,7 +49,8 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     Raises:
         WbltrError: what is wrong with the pictures, the table or the settings.
     """
-    images = look_at_own(place, root, files_seen(store, place), runtime.tick, runtime.notice)
+    first = [text for text in settings if text.partition("=")[0].partition(".")[0].strip() == "dataset"]
+    images = look_at_own(place, root, files_seen(store, place), runtime.tick, runtime.notice, _order(first))
     if "torch" not in sys.modules:
         runtime.notice("starting torch …")
     from wbltr.data.pictures import channel_statistics, survey
@@ -56,10 +58,15 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     from wbltr.stages._own_images import choose_parts
 
     runtime.begin("images", False)
-    own = OwnSet(len(images.files.paths), *survey(images.root, images.files, runtime.tick), frozenset(images.given))
+    own = OwnSet(
+        len(images.files.paths),
+        *survey(images.root, images.files, runtime.tick),
+        frozenset(images.given),
+        all_whole(images.class_names),
+    )
     choices = dataset_choices(own)
     where = (name, str(images.place), "")
-    section = recipe_of(*where, choices, [text for text in settings if text.startswith("dataset.")]).dataset
+    section = recipe_of(*where, choices, first).dataset
     seen = images.seen(section.side, section.channels, runtime.threads or free_cores(), runtime.tick)
     if section.on_bad_image == "fail":
         judge(section, [f"{images.root / images.files.paths[number]}: {why}" for number, why in seen.bad], runtime)
@@ -67,3 +74,13 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
     choices |= training_choices(section, own, parts.counts.tolist(), len(parts.rows["val"]), mean, std)
     return Suited(images, parts, recipe_of(*where, choices, settings), choices)
+
+
+def _order(settings: Sequence[str]) -> Literal["text", "number"] | None:
+    """The order of the classes that is set; None: none is, and their names decide."""
+    base = dataset_choices(OwnSet(1, 8, False, ()))
+    orders: tuple[Literal["text"], Literal["number"]] = ("text", "number")
+    found = {
+        recipe_of("own", "", "", base | {"dataset.class_order": (order, "")}, settings).dataset.class_order for order in orders
+    }
+    return found.pop() if len(found) == 1 else None
