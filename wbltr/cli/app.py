@@ -336,6 +336,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
+        from wbltr.cli.meant import meant
         from wbltr.errors import WbltrError
 
         if not str(error) and not getattr(error, "message", ""):
@@ -347,6 +348,9 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         hint = f"see {context.command_path} --help" if context is not None else "see wbltr --help"
         message = error.format_message() if hasattr(error, "format_message") else str(error)
+        options = {option for parameter in context.command.params for option in parameter.opts} if context is not None else ()
+        if guess := meant(message, arguments, options):
+            hint = f"did you mean: {guess}"
         Console(json="--json" in arguments).failure(command, WbltrError(message, hint, "usage"))
         sys.exit(getattr(error, "exit_code", 2))
     code = status if isinstance(status, int) else 0
