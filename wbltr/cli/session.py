@@ -25,6 +25,7 @@ from wbltr.report.provenance import Origin, document
 from wbltr.report.words import head_words
 from wbltr.stages import (
     Lineage,
+    check_root,
     lineage,
     settle_embeddings,
     settle_images,
@@ -122,6 +123,9 @@ class Session:
             self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole, study=verb.study
         )
         self.recipe, self.chain = recipe, self.maker.chain
+        dataset = self.chain.dataset
+        if request.root is not None and isinstance(dataset, Node) and planned(self.store, dataset)[-1][1] is None:
+            check_root(recipe.dataset, request.root, runtime)
         for name in self.names():
             self._check_name(name)
 

@@ -14,6 +14,7 @@ from wbltr.pipeline import Artifact, Node, artifact
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, Part, PosthocConfig, Recipe
 from wbltr.rows import Row
 from wbltr.stages._settle import (
+    check_root,
     settle_precision,
     settle_shards,
     settle_source,
@@ -53,9 +54,9 @@ from wbltr.store import Store
 __all__ = [
     "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
     "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "OwnFile", "PosthocStageConfig",
-    "SweepConfig", "datasets_of", "files_seen", "lineage", "look_at_embeddings", "refuse_adjustment", "settle_embeddings",
-    "settle_images", "settle_precision", "settle_shards", "settle_source", "settle_teachers", "settle_weights",
-    "sharing_hint", "source_roots",
+    "SweepConfig", "check_root", "datasets_of", "files_seen", "lineage", "look_at_embeddings", "refuse_adjustment",
+    "settle_embeddings", "settle_images", "settle_precision", "settle_shards", "settle_source", "settle_teachers",
+    "settle_weights", "sharing_hint", "source_roots",
 ]  # fmt: skip
 
 
