@@ -9,7 +9,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from wbltr.data.folders import PART_OF, OwnRow
+from wbltr.data.folders import OwnRow
+from wbltr.data.layouts import PART_OF
 from wbltr.data.lists import LARGEST, Problems, unsafe
 from wbltr.errors import WbltrError
 
