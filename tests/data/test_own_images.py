@@ -60,10 +60,12 @@ def test_what_is_no_picture_is_passed_over_with_a_word_and_hidden_files_in_silen
     for name in ("a/Thumbs.db", "a/notes.txt", "b/.hidden.png", ".DS_Store", "readme.md"):
         (root / name).write_text("x")
     (root / ".git").mkdir()
+    (root / "empty").mkdir()
     said: list[str] = []
     assert len(look(root, said=said).files.paths) == 4
-    assert said == [
-        "passing over files that are no pictures, 2: a/Thumbs.db, a/notes.txt",
+    assert said[1:] == [
+        "no image in 1 folder, so no class: empty",
+        "passing over files that are no images, 2: a/Thumbs.db, a/notes.txt",
         "passing over files outside the class folders, 1: readme.md",
     ]
 
@@ -77,8 +79,8 @@ def test_links_that_leave_the_root_are_passed_over_and_those_that_stay_are_follo
     (root / "a" / "in.png").symlink_to(root / "b" / "000.png")
     said: list[str] = []
     assert "a/in.png" in look(root, said=said).files.paths
-    assert len(said) == 1
-    assert all(name in said[0] for name in ("3: ", "a/out.png", "away", "a/loop"))
+    assert len(said) == 2
+    assert all(name in said[1] for name in ("3: ", "a/out.png", "away", "a/loop"))
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -122,9 +124,9 @@ def test_an_empty_folder_a_missing_one_and_one_without_class_folders_are_told_ap
     class_folders(tmp_path / "tested" / "test", {"a": 2, "b": 2})
     class_folders(tmp_path / "untrained" / "test", {"a": 2, "b": 2})
     class_folders(tmp_path / "untrained" / "train", {"a": 2})
-    assert "has no pictures" in refused(tmp_path / "empty").message
+    assert "has no images" in refused(tmp_path / "empty").message
     assert "no such folder" in refused(tmp_path / "nowhere").message
-    assert "has 1 files, but no folder a class" in refused(tmp_path / "flat").message
+    assert "has 1 images, but no folder a class" in refused(tmp_path / "flat").message
     assert "no folder train" in refused(tmp_path / "tested").message
     assert "no training picture of 'b'" in refused(tmp_path / "untrained").message
 

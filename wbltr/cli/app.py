@@ -127,6 +127,10 @@ def make_dataset(
     out: Annotated[
         Path | None, typer.Option(help="The recipe written for your own pictures; default: NAME.yaml here.", metavar="FILE")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Which folders are classes, where folders hold folders.", metavar="outermost|innermost"),
+    ] = None,
 ) -> None:
     """Example:  wbltr make-dataset --images my-pictures/
 
@@ -134,7 +138,7 @@ def make_dataset(
     """
     from wbltr.cli import making
 
-    making.make_dataset(request, csv, out)
+    making.make_dataset(request, csv, out, classes)
 
 
 @verb(app, "train-features", (*STARTING, *LISTED))

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from wbltr.data.imagefiles import MOST_BYTES
+from wbltr.data.signatures import unread
 
 MOST_PIXELS = 89_478_485  # Pillow's own bound: small files can unpack to more than memory holds
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow has more, and hands EPS to a program, Ghostscript
@@ -41,6 +42,8 @@ def decode(data: bytes) -> Tensor:
     """
     if len(data) > MOST_BYTES:
         raise BadImage(f"{len(data):,} bytes, of which at most {MOST_BYTES:,} are read")
+    if why := unread(data):
+        raise BadImage(why)
     try:
         with opened(io.BytesIO(data)) as image:  # its header only
             width, height = image.size

@@ -73,6 +73,8 @@ def look_at_own(
     cache: StatCache,
     tick: Tick = lambda done, total: None,
     notice: Callable[[str], None] = lambda _: None,
+    classes: str = "outermost",
+    on_bad_image: str = "fail",
     order: Literal["text", "number"] | None = "text",
 ) -> OwnImages:
     """Read the class folders or the table, check every picture's file and class, and hash those that the cache does not know.
@@ -82,10 +84,12 @@ def look_at_own(
         root: what a table's paths are relative to; None: the table's own folder. In place of a folder of class folders.
         tick: called with files hashed and files in all; may raise to stop.
         notice: one line for the user.
+        classes, on_bad_image: of folders; see `wbltr.data.folders.read_folder`.
         order: of the classes, as `dataset.class_order` has it; None: by number where all names are whole numbers.
 
     Raises:
-        WbltrError: code "missing" for what is not there, "recipe" for classes and tables that cannot be used.
+        WbltrError: code "missing" for what is not there, "recipe" for classes and tables that cannot be used, "integrity" for
+            images in folders that cannot be read.
     """
     place = expanded(place)
     problems = Problems()
@@ -99,7 +103,7 @@ def look_at_own(
             raise WbltrError(f"{place}: names no pictures", "a line for each: path,label", "missing")
     else:
         place = home = _folder(expanded(root) if root is not None else place)
-        rows = read_folder(home, notice, lambda: tick(-1, -1))
+        rows = read_folder(home, notice, lambda: tick(-1, -1), classes, on_bad_image)
     class_names = _class_names(rows, place, order)
     label_of = {name: label for label, name in enumerate(class_names)}
     listing = _Listing("all", place, [row.path for row in rows], [label_of[row.label] for row in rows])

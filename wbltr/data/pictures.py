@@ -17,6 +17,7 @@ from wbltr.data.crops import fitted, grey, resized
 from wbltr.data.decode import MOST_PIXELS, REFUSALS, BadImage, decode, jpeg_decoder, opened
 from wbltr.data.digests import bytes_as_hashed, in_threads
 from wbltr.data.imagefiles import Files
+from wbltr.data.signatures import unread
 
 GREY = ("1", "L", "LA", "I", "F")  # Pillow's modes without colour; those of 16 bits begin with I;16
 WEIGHTS = 1 << np.arange(64, dtype=np.uint64)
@@ -79,6 +80,8 @@ def see(
     def look(number: int) -> str:
         path = root / files.paths[number]
         data = bytes_as_hashed(path, files.digests[number])
+        if why := unread(data, path.name):
+            return why
         try:
             pixels = decode(data)
         except BadImage as error:

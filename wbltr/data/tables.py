@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wbltr.data.folders import OwnRow, PassedOver
+from wbltr.data.layouts import spelt
 from wbltr.data.lists import LARGEST, Problems, unsafe
 from wbltr.errors import WbltrError
 
@@ -20,8 +21,6 @@ DELIMITERS = ",;\t|"
 LONGEST_LINE = 1 << 20  # characters
 MOST_COLUMNS = 1000
 COLUMNS = ("path", "label", "split", "group")
-WORDS = {"train": "train training", "val": "val valid validation dev eval evaluation", "test": "test testing"}
-PARTS = {word: part for part, words in WORDS.items() for word in words.split()}
 HINT = "a table has a first line 'path,label', and if you like also split and group: name its columns so, or put it above"
 DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # C:\\ or \\\\server
 NO_UTF8 = re.compile("[\udc80-\udcff]")  # how Python keeps such bytes
@@ -159,7 +158,7 @@ def _rows(
             continue
         written, label, split, group = (fields[columns[name]] if name in columns else "" for name in COLUMNS)
         path, label, split = _meant(root, written), label.strip(), split.strip()
-        part = PARTS.get(split.casefold(), "")
+        part, others = spelt(split)
         if DRIVE.match(path):
             told = f"the path starts from a drive of Windows, {path[:2]!r}: let it start from {root}, or from --root DIR"
             problems.add(place, told)
@@ -168,7 +167,7 @@ def _rows(
         elif first := seen.get(path):
             other = f", as {first.label[:40]!r}: an image has one row and one label" if first.label != label else ""
             problems.add(place, f"{path[:200]!r} is named in {first.place} already{other}")
-        elif split and not part:
+        elif split and (others or not part):
             problems.add(place, f"expected train, val or test as split, found {split[:40]!r}")
         elif split_given not in (None, bool(part)):
             problems.add(place, "names a split, the rows before it do not" if part else "names no split, the rows before it do")

@@ -74,6 +74,12 @@ def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig) -
     return OwnParts(rows, labels, counts)
 
 
+def judge_own(config: DatasetConfig, images: OwnImages, pictures: Pictures, runtime: Runtime) -> None:
+    """Refuse images that cannot be decoded, or say that they are skipped; counted by class."""
+    lines = [f"{images.root / images.files.paths[number]}: {why}" for number, why in pictures.bad]
+    judge(config, lines, runtime, [images.class_names[images.files.labels[number]] for number, _ in pictures.bad])
+
+
 def _check_parts(config: DatasetConfig, given: set[str], place: str) -> None:
     if config.val == "list" and "val" not in given:
         raise WbltrError(f"dataset.val: list: {place} has no validation part", "--set dataset.val=holdout", "recipe")
@@ -92,7 +98,7 @@ def run_own(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
     runtime.witness.update(location=str(images.root), place=str(images.place))
     workers = runtime.threads or free_cores()
     pictures = images.seen(config.side, config.channels, workers, runtime.tick)
-    judge(config, [f"{images.root / images.files.paths[number]}: {why}" for number, why in pictures.bad], runtime)
+    judge_own(config, images, pictures, runtime)
     parts = choose_parts(images, pictures, config)
     chosen = np.concatenate([parts.rows[part] for part in PARTS])
     names = np.repeat(PARTS, [len(parts.rows[part]) for part in PARTS])

@@ -49,13 +49,14 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     Raises:
         WbltrError: what is wrong with the pictures, the table or the settings.
     """
-    first = [text for text in settings if text.partition("=")[0].partition(".")[0].strip() == "dataset"]
-    images = look_at_own(place, root, files_seen(store, place), runtime.tick, runtime.notice, _order(first))
+    of_dataset = [text for text in settings if text.partition("=")[0].partition(".")[0].strip() == "dataset"]
+    asked = recipe_of(name, str(place), "", dataset_choices(OwnSet(1, 8, False, ())), of_dataset).dataset
+    known, order = files_seen(store, place), _order(of_dataset)
+    images = look_at_own(place, root, known, runtime.tick, runtime.notice, asked.classes, asked.on_bad_image, order)
     if "torch" not in sys.modules:
         runtime.notice("starting torch …")
     from wbltr.data.pictures import channel_statistics, survey
-    from wbltr.stages._dataset_parts import judge
-    from wbltr.stages._own_images import choose_parts
+    from wbltr.stages._own_images import choose_parts, judge_own
 
     runtime.begin("images", False)
     own = OwnSet(
@@ -66,10 +67,10 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     )
     choices = dataset_choices(own)
     where = (name, str(images.place), "")
-    section = recipe_of(*where, choices, first).dataset
+    section = recipe_of(*where, choices, of_dataset).dataset
     seen = images.seen(section.side, section.channels, runtime.threads or free_cores(), runtime.tick)
     if section.on_bad_image == "fail":
-        judge(section, [f"{images.root / images.files.paths[number]}: {why}" for number, why in seen.bad], runtime)
+        judge_own(section, images, seen, runtime)
     parts = choose_parts(images, seen, section)
     mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
     choices |= training_choices(section, own, parts.counts.tolist(), len(parts.rows["val"]), mean, std)

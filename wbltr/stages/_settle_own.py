@@ -74,7 +74,9 @@ def settle_images(store: Store, recipe: Recipe, runtime: Runtime, root: Path | N
         runtime.notice(f"{place} is not here; using the dataset {earlier[0].object_id[:12]}")
         return earlier[0].inputs["source"], None
     start = root or (Path(recipe.root) if recipe.root else None)
-    found = look_at_own(place, start, files_seen(store, place), runtime.tick, runtime.notice, recipe.dataset.class_order)
+    known, section = files_seen(store, place), recipe.dataset
+    how = (section.classes, section.on_bad_image, section.class_order)
+    found = look_at_own(place, start, known, runtime.tick, runtime.notice, *how)
     return found.content, found
 
 
