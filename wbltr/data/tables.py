@@ -105,7 +105,8 @@ def _columns(place: str, names: list[str]) -> dict[str, int]:
 def _records(file: Path, lines: Iterator[str], delimiter: str, above: int) -> Iterator[tuple[str, list[str]]]:
     """The fields of each row, and its place.
 
-    A row of several lines, or with a blank in front of a quote, is read strictly: a quote that nobody closes would hide rows.
+    Blanks in front of a quote are no part of a field. A row of several lines is read strictly: a quote that nobody closes would
+    hide the rows after it.
     """
     text: list[str] = []
     spaced = re.compile(f'(?:^|{re.escape(delimiter)}) +"')
@@ -118,17 +119,21 @@ def _records(file: Path, lines: Iterator[str], delimiter: str, above: int) -> It
     reader, number = csv.reader(kept(), delimiter=delimiter), above
     try:
         for fields in reader:
-            place = f"{file.name}:{number + 1}"
-            if len(text) == 1 and not spaced.search(text[0]):
+            place, one = f"{file.name}:{number + 1}", len(text) == 1
+            if one and not spaced.search(text[0]):
                 yield place, fields
             else:
-                for several in csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=True):
+                for several in csv.reader(text, delimiter=delimiter, strict=not one, skipinitialspace=True):
+                    if one and several[-1].endswith(("\r", "\n")):
+                        raise csv.Error("unexpected end of line")
                     yield place, several
             number += len(text)
             text.clear()
     except csv.Error as error:
         hint = "see to its quotes: a field in quotes ends in one, and a quote within it is written twice"
-        raise WbltrError(f"{file}:{number + 1}: {error}", hint, "recipe") from None
+        raise WbltrError(
+            f"{file}:{number + 1}: a quote that is not closed, or text after one: {error}", hint, "recipe"
+        ) from None
 
 
 def _rows(
