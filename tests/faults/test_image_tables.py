@@ -321,15 +321,39 @@ def test_what_cannot_be_meant_is_refused_in_one_line(images: Path, name: str, co
     counted(ROW, 1)
 
 
-def test_one_cause_is_one_line_with_its_places_and_their_number(images: Path, counted: Counted) -> None:
+CAUSES: dict[str, Callable[[str, str], str]] = {  # a row that is wrong in this way
+    "no label": lambda path, label: f"{path},,train",
+    "a drive": lambda path, label: f"C:\\{path},{label},train",
+    "elsewhere": lambda path, label: f"/elsewhere/{path},{label},train",
+    "above": lambda path, label: f"../{path},{label},train",
+    "no part": lambda path, label: f"{path},{label},prod",
+    "too few fields": lambda path, label: path,
+    "too many fields": lambda path, label: f"{path},{label},train,more",
+    "twice": lambda path, label: f"{path},{label},train\n{path},{label},train",
+    "two labels": lambda path, label: f"{path},{label},train\n{path},{label}s,train",
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_one_cause_is_one_line_with_its_first_places_and_their_number(images: Path, name: str, counted: Counted) -> None:
     rows = rows_of(images)
-    message = refused(images, written(("path", "label"), [(path, "") for path, _ in rows])).message
-    assert message.startswith("table.csv:2: ")
-    assert all(f"table.csv:{line}" in message for line in (3, 4, 5))
+    wrong = [CAUSES[name](path, label) for path, label in rows]
+    message = refused(images, "path,label,split\n" + "\n".join(wrong)).message
+    each = 1 + wrong[0].count("\n")
+    first, *others = (each + 1 + each * number for number in range(4))
+    assert message.startswith(f"table.csv:{first}: ")
+    assert all(f"table.csv:{line}" in message for line in others)
     assert f"{len(rows) - 4} more" in message
-    two = [(f"C:\\{path}", label) for path, label in rows] + [(path, "") for path, _ in rows]
-    assert len(refused(images, written(("path", "label"), two), most=2).message.split("\n")) == 2
-    counted(ROW, 2)
+    counted(ROW, 1)
+
+
+def test_two_causes_are_two_lines(images: Path, counted: Counted) -> None:
+    for one, other in itertools.combinations(CAUSES, 2):
+        first, *rest = rows_of(images)
+        wrong = [CAUSES[one](*first), *(CAUSES[other](path, label) for path, label in rest)]
+        error = refused(images, "path,label,split\n" + "\n".join(wrong), most=2)
+        assert error.message.count("\n") == 1, error.message
+    counted(ROW, 36)
 
 
 def test_notes_of_several_lines_and_with_signs_are_passed_over(images: Path, counted: Counted) -> None:

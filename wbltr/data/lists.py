@@ -32,25 +32,30 @@ class Problems:
     """What is wrong with a set of lists and the files they name, each with its place, in the order found.
 
     Attributes:
-        places: what is wrong → the first few places of it, and how many there are; of the first few things.
-        count: how many there are, of everything.
+        places: kind → what is wrong, the first few places of it, and how many there are; of the first few kinds.
+        count: how many there are, of every kind.
     """
 
-    places: dict[str, tuple[list[str], int]] = field(default_factory=dict)
+    places: dict[str, tuple[str, list[str], int]] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, where: str, text: str) -> None:
-        """One problem."""
+    def add(self, where: str, text: str, kind: str = "") -> None:
+        """One problem.
+
+        Args:
+            kind: problems of one kind are told in one line, the text of the first; by default those of one text are.
+        """
         self.count += 1
-        if text in self.places or len(self.places) < SHOWN:
-            some, count = self.places.get(text, ([], 0))
-            self.places[text] = (some if len(some) > LIKEWISE else [*some, where], count + 1)
+        kind = kind or text
+        if kind in self.places or len(self.places) < SHOWN:
+            first, some, count = self.places.get(kind, (text, [], 0))
+            self.places[kind] = (first, some if len(some) > LIKEWISE else [*some, where], count + 1)
 
     @property
     def lines(self) -> list[str]:
-        """A line for each thing that is wrong."""
+        """A line for each kind."""
         told = []
-        for text, ((first, *others), count) in self.places.items():
+        for text, (first, *others), count in self.places.values():
             more = f" and {count - 1 - len(others):,} more" if count > 1 + len(others) else ""
             told.append(f"{first}: {text}" + (f"; likewise {', '.join(others)}{more}" if others else ""))
         return told
@@ -62,7 +67,7 @@ class Problems:
             WbltrError: code "missing".
         """
         if self.count:
-            left = self.count - sum(count for _, count in self.places.values())
+            left = self.count - sum(count for _, _, count in self.places.values())
             raise WbltrError("\n".join([*self.lines, *([f"and {left:,} more"] if left else [])]), hint, "missing")
 
 

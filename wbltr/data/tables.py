@@ -9,6 +9,7 @@ import csv
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from wbltr.data.folders import OwnRow, PassedOver
@@ -151,6 +152,7 @@ def _rows(
     """
     seen: dict[str, OwnRow] = {}
     turned = PassedOver()
+    words = lru_cache(spelt)  # a table has few
     split_given: bool | None = None  # by the first row; then all must be alike
     columns, width = shape
     needed = max(columns.values()) + 1
@@ -163,15 +165,15 @@ def _rows(
             continue
         written, label, split, group = (fields[columns[name]] if name in columns else "" for name in COLUMNS)
         path, label, split = _meant(root, written), label.strip(), split.strip()
-        part, others = spelt(split)
+        part, others = words(split)
         if DRIVE.match(path):
             told = f"the path starts from a drive of Windows, {path[:2]!r}: let it start from {root}, or from --root DIR"
             problems.add(place, told)
         elif why := unsafe(path):
-            problems.add(place, f"the path {path[:200]!r} {why}; paths are relative to {root}")
+            problems.add(place, f"the path {path[:200]!r} {why}; paths are relative to {root}", why)
         elif first := seen.get(path):
             other = f", as {first.label[:40]!r}: an image has one row and one label" if first.label != label else ""
-            problems.add(place, f"{path[:200]!r} is named in {first.place} already{other}")
+            problems.add(place, f"{path[:200]!r} is named in {first.place} already{other}", f"twice{bool(other)}")
         elif split and (others or not part):
             problems.add(place, f"expected train, val or test as split, found {split[:40]!r}")
         elif split_given not in (None, bool(part)):
