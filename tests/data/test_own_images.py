@@ -64,7 +64,7 @@ def test_what_is_no_picture_is_passed_over_with_a_word_and_hidden_files_in_silen
     said: list[str] = []
     assert len(look(root, said=said).files.paths) == 4
     assert said[1:] == [
-        "no image in 1 folder, so no class: empty",
+        "no image in 1 folder: empty",
         "passing over files that are no images, 2: a/Thumbs.db, a/notes.txt",
         "passing over files outside the class folders, 1: readme.md",
     ]
@@ -126,7 +126,7 @@ def test_an_empty_folder_a_missing_one_and_one_without_class_folders_are_told_ap
     class_folders(tmp_path / "untrained" / "train", {"a": 2})
     assert "has no images" in refused(tmp_path / "empty").message
     assert "no such folder" in refused(tmp_path / "nowhere").message
-    assert "has 1 images, but no folder a class" in refused(tmp_path / "flat").message
+    assert "has 1 image, but no folder a class" in refused(tmp_path / "flat").message
     assert "no folder train" in refused(tmp_path / "tested").message
     assert "no training picture of 'b'" in refused(tmp_path / "untrained").message
 

@@ -112,9 +112,6 @@ def read_folder(
         layout = decide(held, classes, str(root))
         _check_names(root, layout)
         rows, unread = _rows(found, layout)
-        if len(names := {label for label, _ in layout.homes.values()}) < 2:
-            hint = "a classifier tells at least two classes apart"
-            raise WbltrError(f"{root}: only one class, {next(iter(names))!r}", hint, "recipe")
         for line in layout.said:
             notice(line)
         _say_what_is_left_out(root, found, layout, {row.label for row in rows}, notice)
@@ -162,7 +159,7 @@ def scan(root: Path, tick: Callable[[], None] = lambda: None) -> Found:
             elif (kind := looked_at(entry.path)) is None:
                 others.setdefault(steps, []).append(entry.name)
             elif ODD.search(path):
-                unread.setdefault(steps, []).append((entry.name, _odd(path)))
+                unread.setdefault(steps, []).append((entry.name, f"{_odd(path)} in the name"))
             elif kind.read:
                 taken.append(entry.name)
             else:
@@ -191,7 +188,7 @@ def _judge(root: Path, unread: Mapping[str, Counter[str]], on_bad_image: str, no
         f"{label!r} {sum(reasons.values()):,} ({', '.join(sorted(reasons))})"
         for label, reasons in sorted(unread.items())[:NAMED]
     ]
-    told = f"{root}: {count:,} images cannot be read: {_some(shown, len(unread))}"
+    told = f"{root}: {count:,} image{'s' if count > 1 else ''} cannot be read: {_some(shown, len(unread))}"
     if on_bad_image == "fail":
         hint = "convert them to JPEG or PNG (rename those of odd names), or leave them out: --on-bad-image skip"
         raise WbltrError(told, hint, "integrity")
@@ -205,7 +202,7 @@ def _say_what_is_left_out(
     known = {*labels}
     hollow = sorted({label for label, _ in layout.homes.values()} - known)
     if lost := [*layout.empty, *hollow]:
-        notice(f"no image in {len(lost):,} folder{'s' if len(lost) > 1 else ''}, so no class: {_some(lost[:NAMED], len(lost))}")
+        notice(f"no image in {len(lost):,} folder{'s' if len(lost) > 1 else ''}: {_some(lost[:NAMED], len(lost))}")
     strange, outside = PassedOver(), PassedOver()
     for steps, names in sorted(found.others.items()):
         for name in names:

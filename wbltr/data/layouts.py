@@ -92,21 +92,26 @@ def decide(folders: Mapping[Steps, int], classes: str, place: str) -> Layout:
 
     Raises:
         WbltrError: code "missing" for a tree without images, without class folders or without a folder to train on;
-            "recipe" for one that can be read in two ways.
+            "recipe" for one that can be read in two ways, or is one class.
     """
     tree = _Tree(folders, classes, place)
     if not tree.holding:
         raise WbltrError(f"{place}: has no images", _hint(place), "missing")
-    if not tree.live.get(()):
-        told = f"{place}: has {folders[()]:,} images, but no folder a class"
+    if not tree.within(()):
+        told = f"{place}: has {_images(folders[()])}, but no folder a class"
         raise WbltrError(told, _hint(place), "missing")
     base = tree.base()
-    names = tree.live[base]
+    names = tree.within(base)
     parts = parts_among(names)
     _one_word_a_class(tree, base, parts)
-    if not tree.are_parts(base, parts):
-        return _classes(tree, base)
-    return _parts(tree, base, parts)
+    layout = _parts(tree, base, parts) if tree.are_parts(base, parts) else _classes(tree, base, [*parts])
+    if len(labels := {label for label, _ in layout.homes.values()}) == 1:
+        (label,) = labels
+        inner = (*base, label)
+        hint = "a classifier tells at least two classes apart"
+        hint += f"; if its folders are the classes: --images '{'/'.join((place, *inner))}'" if tree.within(inner) else ""
+        raise WbltrError(f"{place}: only one class, {label!r}", hint, "recipe")
+    return layout
 
 
 class _Tree:
@@ -122,20 +127,24 @@ class _Tree:
                 if steps[depth] in inner:
                     break
                 inner.add(steps[depth])
-        self.live = {steps: sorted(names) for steps, names in live.items()}  # folders in it that hold an image, at any depth
+        self.live = {steps: sorted(names) for steps, names in live.items()}
         self.images = {steps: folders[steps] for steps in self.holding}
         self.inside: dict[Steps, list[str]] = {}  # every folder in it
         for steps in sorted(folders):
             if steps:
                 self.inside.setdefault(steps[:-1], []).append(steps[-1])
 
+    def within(self, steps: Steps) -> list[str]:
+        """The folders in one that hold an image, at whatever depth."""
+        return self.live.get(steps, [])
+
     def base(self) -> Steps:
         """Below the folders that only wrap what matters."""
         base: Steps = ()
-        while len(self.live.get(base, ())) == 1:
-            (name,) = self.live[base]
+        while len(self.within(base)) == 1:
+            (name,) = self.within(base)
             only = (*base, name)
-            inner = parts_among(self.live.get(only, ()))
+            inner = parts_among(self.within(only))
             wrapped = not spelt(name)[0] or spelt(name)[1] or _splits(inner.values())
             if only in self.images or not wrapped:
                 break
@@ -144,9 +153,9 @@ class _Tree:
 
     def are_parts(self, base: Steps, parts: Mapping[str, str]) -> bool:
         """Whether folders named as parts are parts; raises where that cannot be told."""
-        names = self.live[base]
+        names = self.within(base)
         others = [name for name in names if name not in parts]
-        split = [name for name in parts if self.live.get((*base, name))]  # with class folders inside
+        split = [name for name in parts if self.within(self.unwrapped((*base, name)))]  # with class folders inside
         train = [name for name in split if parts[name] == "train"]
         if not parts:
             return False
@@ -155,52 +164,55 @@ class _Tree:
             raise WbltrError(told, f"a folder a class in each: {next(iter(parts))}/CLASS/image.jpg", "missing")
         if not others:
             return True
-        inner = {name for part in split for name in self.live[self.unwrapped((*base, part))]}
-        alike = [name for name in others if inner & set(self.live.get((*base, name), ()))]
-        if split and alike:
-            self.refuse_two_readings(base, split, alike, f", which has folders of the same names ({_listed(sorted(inner))})")
-        if train and _splits(parts.values()):
-            return True
-        if train and len(inner) > 1:
-            self.refuse_two_readings(base, split, others, "")
-        return False
+        inner = {name.casefold() for part in split for name in self.within(self.unwrapped((*base, part)))}
+        alike = [
+            name
+            for name in others
+            if name.casefold() in inner or any(own.casefold() in inner for own in self.within((*base, name)))
+        ]
+        if alike or (train and len(inner) > 1 and not _splits(parts.values())):
+            self.refuse_two_readings(base, split, alike or others, sorted(inner))
+        return bool(train) and _splits(parts.values())
 
     def example(self, base: Steps, names: Iterable[str]) -> str:
         """How many images each has."""
         return ", ".join(f"{self.images.get((*base, name), 0):,} in {name}/" for name in names)
 
-    def refuse_two_readings(self, base: Steps, parts: Sequence[str], others: Sequence[str], why: str) -> NoReturn:
+    def refuse_two_readings(self, base: Steps, parts: Sequence[str], others: Sequence[str], inner: Sequence[str]) -> NoReturn:
         """Parts beside what may be a class or may be nothing."""
         where = "/".join((self.place, *base))
         told = (
-            f"{where}: {_listed(parts)} may be {'parts' if len(parts) > 1 else 'a part'} with classes inside, and {_listed(others)} "
-            f"no class{why}; or all of them are classes"
+            f"{where}: two readings: {len(inner):,} classes ({_listed(inner)}) in {_listed(parts)} as parts, {_listed(others)} "
+            f"left out; or {len(self.within(base)):,} classes ({_listed(self.within(base))})"
         )
-        hint = (
-            f"parts: hide the other, mv '{where}/{others[0]}' '{where}/.{others[0]}'; "
-            f"classes: mv '{where}/{parts[0]}' '{where}/class-{parts[0]}'; or a table: --csv FILE"
-        )
-        raise WbltrError(told, hint, "recipe")
+        other = f"'{where}/{others[0]}'"
+        if any(spelt(part)[0] == "train" for part in parts):
+            as_parts = f"hide the other, mv {other} '{where}/.{others[0]}'"
+        elif others[0].casefold() in inner:
+            as_parts = f"mkdir '{where}/train', and mv {other} '{where}/train/'"
+        else:
+            as_parts = f"mv {other} '{where}/train'"
+        as_classes = f"mv '{where}/{parts[0]}' '{where}/class-{parts[0]}'"
+        raise WbltrError(told, f"parts: {as_parts}; classes: {as_classes}; or a table: --csv FILE", "recipe")
 
     def unwrapped(self, part: Steps) -> Steps:
         """A part's folder, or the one of the same meaning that alone lies in it: `seg_train/seg_train`."""
-        while len(self.live.get(part, ())) == 1:
-            (name,) = self.live[part]
-            if (*part, name) in self.images or not spelt(name)[0] or spelt(name) != spelt(part[-1]):
+        while len(self.within(part)) == 1:
+            (name,) = self.within(part)
+            if not spelt(name)[0] or spelt(name) != spelt(part[-1]):
                 break
             part = (*part, name)
         return part
 
     def dead(self, home: Steps) -> list[str]:
-        """Folders right in one that hold no image at any depth; deeper ones where they are named as parts, or are the classes."""
-        found = []
-        for node in [home, *(node for node in self.live if len(node) > len(home) and node[: len(home)] == home)]:
-            alive = {*self.live.get(node, ())}
-            named = node == home or self.classes == "innermost"
-            found += [
-                "/".join((*node, name)) for name in self.inside.get(node, ()) if name not in alive and (named or spelt(name)[0])
-            ]
-        return found
+        """Folders right in one that hold no image at any depth; deeper ones where the innermost are the classes."""
+        deeper = [node for node in self.live if len(node) > len(home) and node[: len(home)] == home]
+        return [
+            "/".join((*node, name))
+            for node in [home, *(deeper if self.classes == "innermost" else ())]
+            for name in self.inside.get(node, ())
+            if name not in self.within(node)
+        ]
 
     def said_level(self, paths: Sequence[Steps], count: int) -> list[str]:
         """Which level was taken for classes, where there is another.
@@ -226,26 +238,32 @@ class _Tree:
         return _innermost(paths) if self.classes == "innermost" else {path: path[0] for path in paths}
 
 
-def _classes(tree: _Tree, base: Steps) -> Layout:
-    """CLASS/…, or CLASS/…/PART where below every class parts are named."""
+def _classes(tree: _Tree, base: Steps, words: Sequence[str]) -> Layout:
+    """CLASS/…, or CLASS/…/PART where below every class parts are named.
+
+    Args:
+        words: classes that are named as parts.
+    """
     level = _part_level(tree, base)
     paths = [steps[len(base) :] for steps in tree.holding if len(steps) > len(base) and steps[: len(base)] == base]
     part_of: dict[Steps, str] = dict.fromkeys(paths, "")
     name_of: dict[Steps, Steps] = {path: path for path in paths}
-    told = "a folder a class"
+    told = f"a folder a class, {_listed(words)} too" if words else "a folder a class"
     if level:
-        words: dict[str, str] = {}
+        parts: dict[str, str] = {}
         for path in paths:
-            words[path[level]] = part_of[path] = parts_among(tree.live[(*base, *path[:level])])[path[level]]
+            parts[path[level]] = part_of[path] = parts_among(tree.within((*base, *path[:level])))[path[level]]
             name_of[path] = (*path[:level], *path[level + 1 :])
-        told = f"a folder a class, the parts inside: {_parts_told(words)}"
+        told = f"a folder a class, the parts inside: {_parts_told(parts)}"
     labels = tree.labels(sorted({*name_of.values()}))
     homes = {(*base, *path): (labels[name_of[path]], part_of[path]) for path in paths}
     count = len({*labels.values()})
     above = frozenset(base[:depth] for depth in range(len(base) + 1))
-    return Layout(
-        homes, above, tuple(tree.dead(base)), (_read_as(tree, base, count, told), *tree.said_level([*name_of.values()], count))
-    )
+    empty = tree.dead(base)
+    for name in tree.within(base):  # an empty part of a class
+        empty += [inner for inner in tree.dead((*base, name)) if spelt(inner.rpartition("/")[2])[0]]
+    said = _read_as(tree, base, count, told), *tree.said_level([*name_of.values()], count)
+    return Layout(homes, above, tuple(dict.fromkeys(empty)), said)
 
 
 def _part_level(tree: _Tree, base: Steps) -> int:
@@ -255,16 +273,16 @@ def _part_level(tree: _Tree, base: Steps) -> int:
         WbltrError: code "recipe" where some classes have parts inside and others have not, or the parts have class folders
             inside themselves.
     """
-    split = [node for node in sorted(tree.live) if len(node) > len(base) and _splits(parts_among(tree.live[node]).values())]
+    split = [node for node in sorted(tree.live) if len(node) > len(base) and _splits(parts_among(tree.within(node)).values())]
     split = [node for node in split if node[: len(base)] == base]
     if not split:
         return 0
     level = len(split[0]) - len(base)
     where = "/".join(split[0])
     for node in split:
-        parts = parts_among(tree.live[node])
+        parts = parts_among(tree.within(node))
         _one_word_a_part(tree, node, parts)
-        several = [set(tree.live.get((*node, name), ())) for name in parts]
+        several = [set(tree.within((*node, name))) for name in parts]
         shared = {name for own in several for name in own if sum(name in other for other in several) > 1}
         if shared:
             told = (
@@ -278,18 +296,19 @@ def _part_level(tree: _Tree, base: Steps) -> int:
         if steps[: len(base)] != base or steps == base:
             continue
         above = steps[: len(base) + level]
-        if len(steps) <= len(base) + level or steps[len(above)] not in parts_among(tree.live[above]):
-            told = f"{tree.place}: {where}/ has parts inside, {_listed(parts_among(tree.live[split[0]]))}, and {'/'.join(steps)}/ not"
+        if len(steps) <= len(base) + level or steps[len(above)] not in parts_among(tree.within(above)):
+            parts = parts_among(tree.within(split[0]))
+            told = f"{tree.place}: {where}/ has parts inside, {_listed(parts)}, and {'/'.join(steps)}/ holds images beside any"
             hint = "give every class the parts, or hide those folders from all (.train is passed over); or a table: --csv FILE"
             raise WbltrError(told, hint, "recipe")
-        _one_word_a_part(tree, above, parts_among(tree.live[above]))
+        _one_word_a_part(tree, above, parts_among(tree.within(above)))
     return level
 
 
 def _parts(tree: _Tree, base: Steps, parts: Mapping[str, str]) -> Layout:
     """PART/CLASS/…"""
     _one_word_a_part(tree, base, parts)
-    homes_of = {name: tree.unwrapped((*base, name)) for name in parts if tree.live.get((*base, name))}
+    homes_of = {name: home for name in parts if tree.within(home := tree.unwrapped((*base, name)))}
     train = next((name for name in homes_of if parts[name] == "train"), "")
     if not train:
         hollow = [name for name in tree.inside[base] if spelt(name) == ("train", ()) and name not in homes_of]
@@ -297,13 +316,11 @@ def _parts(tree: _Tree, base: Steps, parts: Mapping[str, str]) -> Layout:
         told = f"{'/'.join((tree.place, *base))}: has {_listed(homes_of)}, but {but}"
         hint = f"add it: train/CLASS/…; or are these no parts: --images '{'/'.join((tree.place, *base, next(iter(homes_of))))}'"
         raise WbltrError(told, hint, "missing")
-    while (
-        len({name for home in homes_of.values() for name in tree.live.get(home, ())}) == 1
-    ):  # train/images/cat, test/images/cat
-        (only,) = tree.live[homes_of[train]]
-        if (*homes_of[train], only) in tree.images:
+    while len({name for home in homes_of.values() for name in tree.within(home)}) == 1:
+        deeper = (*homes_of[train], *tree.within(homes_of[train]))  # train/images/cat, test/images/cat
+        if deeper in tree.images:
             break
-        homes_of = {part: (*home, only) for part, home in homes_of.items()}
+        homes_of = {part: (*home, deeper[-1]) for part, home in homes_of.items()}
     found: dict[Steps, tuple[Steps, str]] = {}  # folder with images → its path from the class level down, and its part
     for part, home in homes_of.items():
         for steps in tree.holding:
@@ -316,10 +333,10 @@ def _parts(tree: _Tree, base: Steps, parts: Mapping[str, str]) -> Layout:
     shown = {"/".join(home[len(base) :]): parts[part] for part, home in homes_of.items() if part in taken}
     said = [_read_as(tree, base, count, f"in {_parts_told(shown)}")]
     said += tree.said_level([path for path, _ in found.values()], count)
-    for name in (name for name in tree.live[base] if name not in taken):
+    for name in (name for name in tree.within(base) if name not in taken):
         images = sum(count for steps, count in tree.images.items() if steps[: len(base) + 1] == (*base, name))
         why = "no class folder lies in it" if name in parts else "it is no part"
-        said.append(f"passing over {'/'.join((*base, name))}/ with {images:,} images: {why}")
+        said.append(f"passing over {'/'.join((*base, name))}/ with {_images(images)}: {why}")
     above = {home[:depth] for home in homes_of.values() for depth in range(len(home) + 1)}
     above |= {steps for steps in tree.holding if steps not in homes}
     known = {label for label, _ in homes.values()}
@@ -332,8 +349,9 @@ def _one_word_a_part(tree: _Tree, base: Steps, parts: Mapping[str, str]) -> None
     first: dict[str, str] = {}
     for name, part in parts.items():
         if (other := first.setdefault(part, name)) != name:
-            told = f"{'/'.join((tree.place, *base))}: {other}/ and {name}/ both mean the part {part}"
-            raise WbltrError(told, f"put them together, or hide one: mv '{name}' '.{name}'", "recipe")
+            where = "/".join((tree.place, *base))
+            told = f"{where}: {other}/ and {name}/ both mean the part {part}"
+            raise WbltrError(told, f"put them together, or hide one: mv '{where}/{name}' '{where}/.{name}'", "recipe")
 
 
 def _one_word_a_class(tree: _Tree, base: Steps, parts: Mapping[str, str]) -> None:
@@ -377,7 +395,8 @@ def _read_as(tree: _Tree, base: Steps, count: int, how: str) -> str:
 
 def _parts_told(parts: Mapping[str, str]) -> str:
     """`Training/ (train) and test/`."""
-    shown = [f"{name}/" + ("" if name.lower() == part else f" ({part})") for name, part in parts.items()]
+    order = sorted(parts, key=lambda name: ("train", "val", "test").index(parts[name]))
+    shown = [f"{name}/" + ("" if name.lower() == parts[name] else f" ({parts[name]})") for name in order]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
@@ -385,6 +404,10 @@ def _listed(names: Iterable[str]) -> str:
     """`cat/, dog/ …`."""
     every = [*names]
     return ", ".join(f"{name}/" for name in every[:SHOWN]) + (f" and {len(every) - SHOWN:,} more" if len(every) > SHOWN else "")
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' if count != 1 else ''}"
 
 
 def _hint(place: str) -> str:
