@@ -61,8 +61,11 @@ def make_dataset(request: Request, csv: Path | None, out: Path | None) -> None:
     if request.recipe is None and request.images is not None:
         from wbltr.cli import own_images
 
-        own_images.make_dataset(request, request.images, out)
-        return
+        again = own_images.made_before(request, request.images, out)
+        if again is None:
+            own_images.make_dataset(request, request.images, out)
+            return
+        request, out = again, None
     if out is not None:
         raise WbltrError("--out: a recipe is written for --images or --csv without --recipe alone", "leave it out", "usage")
     session = Session(MAKE_DATASET, request)

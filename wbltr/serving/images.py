@@ -89,7 +89,7 @@ def batches(paths: Iterable[str], wanted: Input, workers: int) -> Iterator[list[
 
     def one(path: str) -> Read:
         try:
-            return path, prepared(decode(read(path)), wanted)
+            return path, prepared(decode(read(path), wanted.depth), wanted)
         except BadImage as error:
             return path, str(error)
 

@@ -12,12 +12,15 @@ from wbltr.cores import free_cores
 from wbltr.data.own_images import OwnImages, look_at_own
 from wbltr.pipeline import Runtime
 from wbltr.recipe import Recipe
-from wbltr.recipe_writer import Choices, OwnSet, dataset_choices, recipe_of, training_choices
+from wbltr.recipe_writer import Choices, OwnSet, dataset_choices, depth_choice, parts_choice, recipe_of, training_choices
 from wbltr.stages import files_seen
+from wbltr.stages._earlier_parts import kept_from, with_earlier_parts
 from wbltr.store import Store
 
 if TYPE_CHECKING:
     from wbltr.stages._own_images import OwnParts
+
+DEPTHS = 3  # tries at a depth that is that of the training images that it leads to
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     Raises:
         WbltrError: what is wrong with the pictures, the table or the settings.
     """
-    images = look_at_own(place, root, files_seen(store, place), runtime.tick, runtime.notice)
+    images = with_earlier_parts(store, look_at_own(place, root, files_seen(store, place), runtime.tick, runtime.notice))
     if "torch" not in sys.modules:
         runtime.notice("starting torch …")
     from wbltr.data.pictures import channel_statistics, survey
@@ -59,11 +62,25 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     own = OwnSet(len(images.files.paths), *survey(images.root, images.files, runtime.tick), frozenset(images.given))
     choices = dataset_choices(own)
     where = (name, str(images.place), "")
-    section = recipe_of(*where, choices, [text for text in settings if text.startswith("dataset.")]).dataset
-    seen = images.seen(section.side, section.channels, runtime.threads or free_cores(), runtime.tick)
+    ours = [text for text in settings if text.startswith("dataset.")]
+    section = recipe_of(*where, choices, ours).dataset
+    if section.parts_from is None and (kept := kept_from(store, section, images)) is not None:
+        choices |= parts_choice(kept)
+        section = recipe_of(*where, choices, ours).dataset
+    workers = runtime.threads or free_cores()
+    had = images.had(section.parts_from, workers, runtime.tick)  # first: it may look at them with another depth
+    seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
     if section.on_bad_image == "fail":
         judge(section, [f"{images.root / images.files.paths[number]}: {why}" for number, why in seen.bad], runtime)
-    parts = choose_parts(images, seen, section)
+    parts = choose_parts(images, seen, section, had)
+    for _ in range(DEPTHS):  # a depth may make images equal, which then are in one part
+        most = int(seen.bits[parts.rows["train"]].max())
+        before, choices = section, choices | depth_choice(most)
+        section = recipe_of(*where, choices, ours).dataset
+        if section.depth == before.depth:  # found, or as the user set it
+            break
+        seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
+        parts = choose_parts(images, seen, section, had)
     mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
     choices |= training_choices(section, own, parts.counts.tolist(), len(parts.rows["val"]), mean, std)
     return Suited(images, parts, recipe_of(*where, choices, settings), choices)
