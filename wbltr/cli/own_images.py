@@ -135,7 +135,7 @@ def keep_parts(session: Session) -> None:
     path = Path(name).resolve()
     data = path.read_bytes()
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
-    text = with_field(data.decode("utf-8-sig"), "dataset", "parts_from", kept)
+    text = with_field(data.decode("utf-8-sig"), "dataset", "parts_from", f'"{kept}"')
     write_file(path, mark + text.encode())
     after = before.model_copy(update={"dataset": before.dataset.model_copy(update={"parts_from": kept})})
     if load_recipe(name) != after:

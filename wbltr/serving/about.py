@@ -44,9 +44,8 @@ class Input(Config):
         colours = "RGB" if self.channels == 3 else "grey (ITU-R 601: 0.299 R + 0.587 G + 0.114 B)"
         square = f"{self.side} x {self.side}"
         deep = f"Of images of 16 bits the value divided by {2 ** (self.depth - 8)}, at most 255. " if self.depth else ""
-        return (
-            deep
-            + f"The image's shorter side brought to {self.shorter_side} pixels, bilinear with anti-aliasing, the {square} in the "
+        return deep + (
+            f"The image's shorter side brought to {self.shorter_side} pixels, bilinear with anti-aliasing, the {square} in the "
             f"middle cut out; {colours}, unsigned bytes from 0 to 255. EXIF orientation is not applied. The model itself "
             "divides by 255, subtracts the mean and divides by the standard deviation."
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
@@ -28,20 +29,21 @@ def kept_from(store: Store, section: DatasetConfig, images: OwnImages) -> str | 
     """
     if "test" in images.given and section.val != "holdout":
         return section.parts_from  # the set names its parts itself
-    place, drawn = str(images.place), [getattr(section, field) for field in DRAWN_BY]
-    line = {section.parts_from}
-    newest = None
+    line, newest = {section.parts_from}, None
     for made in sorted(artifacts(store), key=_started):
-        if made.stage != "dataset" or made.config.get("source") != "images" or _place(made) != place:
+        of_place = made.stage == "dataset" and made.config.get("source") == "images" and _place(made) == str(images.place)
+        if not (of_place and _drawn(made.config) == _drawn(section.hashed()) and store.has(made.object_id)):
             continue
-        own = DatasetConfig.model_validate(dict(made.config))
-        alike = [getattr(own, field) for field in DRAWN_BY] == drawn and store.has(made.object_id)
-        if alike and (section.parts_from is None or own.parts_from in line):
+        if section.parts_from is None or made.config.get("parts_from") in line:
             line.add(made.object_id)
             newest = made
     if newest is None:
         return section.parts_from
     return newest.config.get("parts_from") if newest.inputs.get("source") == images.content else newest.object_id
+
+
+def _drawn(section: Mapping[str, Any]) -> list[Any]:
+    return [section.get(field) for field in DRAWN_BY]
 
 
 def _started(made: Artifact) -> str:
@@ -64,10 +66,8 @@ def refuse_another_draw(store: Store, section: DatasetConfig, images: OwnImages,
     kept = kept_from(store, section, images)
     if kept is None or kept == section.parts_from or look_up(store, DATASET, section, {"source": images.content}):
         return
-    told = (
-        f"{images.place}: its images are not those of the dataset {kept[:12]}: parts drawn anew would move images between them"
-    )
-    raise WbltrError(told, f"images keep their parts, and new ones are drawn: {command}; or draw anew: --set {NULL}", "usage")
+    told = f"{images.place}: holds other images than the dataset {kept[:12]}, whose parts these would not keep"
+    raise WbltrError(told, f"keep them, and draw those of new images: {command}; or draw all anew: --set {NULL}", "usage")
 
 
 def with_earlier_parts(store: Store, images: OwnImages) -> OwnImages:
@@ -92,7 +92,7 @@ def earlier_parts(store: Store, object_id: str) -> EarlierParts:
         hint = f"name a dataset: wbltr store ls; or draw all parts anew: --set {NULL}"
         raise WbltrError(f"{where} is no dataset of images of one's own", hint, "recipe")
     store.touch(object_id)
-    config = DatasetConfig.model_validate(dict(made.config))
-    squares = None if config.side is None else (config.side, config.channels or 3, config.depth)
-    wanted = ("digests",) if squares is None else ("images", "index")
-    return EarlierParts.load(store.load(object_id, tuple(f"{part}.{name}" for part in PARTS for name in wanted)), squares)
+    side, channels, depth = (made.config.get(name) for name in ("side", "channels", "depth"))
+    wanted = ("digests",) if side is None else ("images", "index")
+    tensors = store.load(object_id, tuple(f"{part}.{name}" for part in PARTS for name in wanted))
+    return EarlierParts.load(tensors, None if side is None else (side, channels, depth))

@@ -179,10 +179,14 @@ def depths(pictures: Pictures, depth: int | None) -> dict[str, Any]:
 
 def used(bits: Mapping[str, int], depth: int | None, clipped: int) -> list[str]:
     """What a user should know of images of 16 bits."""
-    lines = [f"{count:,} images of 16 bits use {bit} of them" for bit, count in bits.items()]
+    if not bits:
+        return []
+    most, several = max(map(int, bits)), ", ".join(f"{count:,} use {own}" for own, count in bits.items())
+    told = f"{sum(bits.values()):,} images of 16 bits use {most} of them"
+    lines = [told if len(bits) == 1 else f"{told} at most: {several}"]
     if clipped:
         lines.append(f"images with values of more than {depth} bits, which are white there: {clipped:,}")
-    if bits and depth is None and (most := max(map(int, bits))) < 16:
+    if depth is None and most < 16:
         lines.append(f"they come out dark, at most {(1 << most) - 1 >> 8} of 255: --set dataset.depth={most}")
     return lines
 

@@ -74,13 +74,14 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
         judge(section, [f"{images.root / images.files.paths[number]}: {why}" for number, why in seen.bad], runtime)
     parts = choose_parts(images, seen, section, had)
     for _ in range(DEPTHS):  # a depth may make images equal, which then are in one part
-        most = int(seen.bits[parts.rows["train"]].max())
-        before, choices = section, choices | depth_choice(most)
+        before, choices = section, {**choices, **depth_choice(int(seen.bits[parts.rows["train"]].max()))}
         section = recipe_of(*where, choices, ours).dataset
         if section.depth == before.depth:  # found, or as the user set it
             break
         seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
         parts = choose_parts(images, seen, section, had)
+    if choices["dataset.depth"] == (None, ""):
+        del choices["dataset.depth"]
     mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
     choices |= training_choices(section, own, parts.counts.tolist(), len(parts.rows["val"]), mean, std)
     return Suited(images, parts, recipe_of(*where, choices, settings), choices)
