@@ -112,14 +112,14 @@ def _colours(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | No
         kind = b"P2" if data.startswith(b"P3") else b"P5"
         with opened(io.BytesIO(kind + b" %d %d 65535\n" % (3 * width, height) + data[image.tile[0][2] :])) as grey:
             return np.array(grey).astype(np.uint16).reshape(height, width, 3).transpose(2, 0, 1)
-    swapped = [(codec, box, offset, _swapped(args)) for codec, box, offset, args in image.tile]
-    if not swapped or any(args is None for *_, args in swapped):
+    swapped = [_swapped(tile[3]) for tile in image.tile]
+    if not swapped or None in swapped:
         return None
     with opened(io.BytesIO(data)) as other:
-        other.tile = swapped  # type: ignore[assignment] # plain tuples, as every Pillow takes them
+        other.tile = [tile._replace(args=args) for tile, args in zip(other.tile, swapped, strict=True)]
         lower = np.array(other)
     # Grey with alpha is read as four bytes: grey above and below, alpha above and below.
-    lower = lower[..., 1:2] if swapped[0][3] == "RGBA" else lower[..., :3]
+    lower = lower[..., 1:2] if swapped[0] == "RGBA" else lower[..., :3]
     found: NDArray[np.uint16] = np.array(image.convert("RGB")).astype(np.uint16) << 8 | lower
     return found.transpose(2, 0, 1)
 

@@ -92,7 +92,7 @@ def earlier_parts(store: Store, object_id: str) -> EarlierParts:
         hint = f"name a dataset: wbltr store ls; or draw all parts anew: --set {NULL}"
         raise WbltrError(f"{where} is no dataset of images of one's own", hint, "recipe")
     store.touch(object_id)
-    side, channels, depth = (made.config.get(name) for name in ("side", "channels", "depth"))
+    side = made.config.get("side")
     wanted = ("digests",) if side is None else ("images", "index")
     tensors = store.load(object_id, tuple(f"{part}.{name}" for part in PARTS for name in wanted))
-    return EarlierParts.load(tensors, None if side is None else (side, channels, depth))
+    return EarlierParts.load(tensors, None if side is None else (side, made.config["channels"], made.config.get("depth")))
