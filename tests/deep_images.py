@@ -33,8 +33,12 @@ def png(values: Values) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
 
 
-def tiff(values: Values, order: str = "<", *, deflated: bool = False) -> bytes:
-    """Grey, RGB or RGBX, in one strip; `order` as `struct` has it."""
+def tiff(values: Values, order: str = "<", *, deflated: bool = False, planes: bool = False) -> bytes:
+    """Grey, RGB or RGBX, in one strip; `order` as `struct` has it.
+
+    Args:
+        planes: say that each colour has a plane of its own; its one strip then is only as long as that of one plane.
+    """
     height, width, channels = values.shape
     data = values.astype(f"{order}u2").tobytes()
     data = zlib.compress(data) if deflated else data
@@ -48,6 +52,7 @@ def tiff(values: Values, order: str = "<", *, deflated: bool = False) -> bytes:
         (277, 3, [channels]),
         (278, 4, [height]),
         (279, 4, [len(data)]),
+        *([(284, 3, [2])] if planes else []),
         *([(338, 3, [0])] if channels == 4 else []),
     ]
     extra, begin = b"", 8 + 2 + 12 * len(entries) + 4

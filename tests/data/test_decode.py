@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from deep_images import KINDS, colours, pnm
+from deep_images import KINDS, colours, pnm, tiff
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_images import encoded, picture
@@ -123,7 +123,9 @@ def test_a_file_that_names_its_largest_value_is_scaled_by_that_whatever_the_dept
     plain: bool, channels: int, largest: int
 ) -> None:
     values = np.linspace(0, largest, 60 * channels).astype(np.uint16).reshape(6, 10, channels)
-    data = pnm(values, largest, plain=plain) if largest > 255 else encoded(Image.fromarray(values[..., 0].astype(np.uint8)), "PPM")
+    data = (
+        pnm(values, largest, plain=plain) if largest > 255 else encoded(Image.fromarray(values[..., 0].astype(np.uint8)), "PPM")
+    )
     for depth in (None, 10, 12, 16):
         found = decode(data, depth).numpy().astype(int)
         assert abs(found - colours(values).astype(float) * 255 / largest).max() <= 1
@@ -144,3 +146,10 @@ def test_a_truncated_file_of_sixteen_bits_is_bad_at_every_depth(kind: str) -> No
     for depth in (None, 12):
         with pytest.raises(BadImage):
             decode(data[: len(data) // 2], depth)
+
+
+def test_sixteen_bits_in_planes_are_refused_where_pillow_would_mix_up_the_bytes() -> None:
+    values = np.zeros((8, 8, 3), np.uint16)
+    for depth in (None, 12):
+        with pytest.raises(BadImage, match="plane for each colour"):
+            decode(tiff(values, planes=True), depth)

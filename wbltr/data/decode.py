@@ -82,17 +82,27 @@ def values(data: bytes, *, exact: bool = True) -> Tensor | NDArray[np.uint16]:
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
                 # Which number is white is not known; Pillow would clip at 255.
                 raise BadImage("a pixel has more than 16 bits, of which none says what is white; save it with 8 or 16")
+            if (apart := _planes(image)) and image.tile[0][0] == "raw":  # Pillow would take two bytes of one for two pixels
+                raise BadImage(
+                    "16 bits in a plane for each colour; save it with the colours of a pixel together, or with 8 bits"
+                )
             if image.mode.startswith("I"):
                 named = _largest(image)  # before the pixels: Pillow forgets it with them, and scales by it to 65535
                 found = np.array(image).astype(np.uint16)[None]
                 return found if named in (None, 65535) else shifted(found, None)
-            if exact and (colours := _colours(image, data)) is not None:
+            if exact and not apart and (colours := _colours(image, data)) is not None:
                 return colours
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except UnidentifiedImageError:
         raise BadImage("no image of a known format") from None
     except REFUSALS as error:
         raise BadImage(str(error)[:200] or type(error).__name__) from None
+
+
+def _planes(image: ImageFile.ImageFile) -> bool:
+    """Whether it is a TIFF of 16 bits with a plane for each colour, not one after another in every pixel."""
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(284) == 2 and max(tags.get(258, (1,))) > 8 and len(tags.get(258, (1,))) > 1 and image.tile)
 
 
 def _largest(image: ImageFile.ImageFile) -> int | None:
@@ -102,7 +112,7 @@ def _largest(image: ImageFile.ImageFile) -> int | None:
 
 
 def _colours(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
-    """The colours of an image of 16 bits, `(3, H, W)`; None: it has no 16 bits, or is CMYK, or multiplied by its alpha.
+    """The colours of an image of 16 bits, `(3, H, W)`; None: it has no 16 bits, or is CMYK, or multiplied by its alpha. Not for `_planes`.
 
     Pillow keeps one byte of two: the upper one, or the lower one where it is told the other byte order.
     """
