@@ -130,7 +130,12 @@ def keep_parts(session: Session) -> None:
     kept, name = session.recipe.dataset.parts_from, str(session.request.recipe)
     typed = any(text.strip().startswith("dataset") for text in session.request.set)
     before = load_recipe(name)
-    if kept is None or typed or before.dataset.parts_from == kept:
+    if kept is None or before.dataset.parts_from == kept:
+        return
+    if typed:
+        session.console.notice(
+            f"dataset.parts_from: {kept[:12]}; {name} stays as it is, since --set says otherwise than it does"
+        )
         return
     path = Path(name).resolve()
     data = path.read_bytes()

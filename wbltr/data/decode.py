@@ -112,7 +112,7 @@ def _largest(image: ImageFile.ImageFile) -> int | None:
 
 
 def _colours(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
-    """The colours of an image of 16 bits, `(3, H, W)`; None: it has no 16 bits, or is CMYK, or multiplied by its alpha. Not for `_planes`.
+    """The colours of an image of 16 bits, `(3, H, W)`; None: it has no 16 bits, is CMYK, or multiplied by alpha.
 
     Pillow keeps one byte of two: the upper one, or the lower one where it is told the other byte order.
     """
