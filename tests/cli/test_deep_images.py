@@ -33,8 +33,7 @@ def deep_folders(root: Path, bits: int, side: int = 20, *, colour: bool = False,
         (root / name).mkdir(parents=True)
         for number in range(count):
             pixels = np.asarray(picture(label, number, side)).astype(np.uint32)
-            values = (pixels if colour else pixels[..., :1]) * ((1 << bits) - 1) // 255
-            values = values.astype(np.uint16)
+            values = ((pixels if colour else pixels[..., :1]) * ((1 << bits) - 1) // 255).astype(np.uint16)
             values[0, 0] = (1 << bits) - 1
             if f"{name}/{number}" == brighter:
                 values[0, 0] = (1 << bits + 2) - 1
@@ -116,7 +115,7 @@ def test_predict_and_export_see_the_pixels_that_were_learned_from(tmp_path: Path
         assert said == ["ab"[label] for label in expected]
     if side == 20:
         rows = [pixels for block in batches(files, about.input, 1) for _, pixels in block]
-        assert all((own.numpy() == held).all() for own, held in zip(rows, dataset["test.images"], strict=True))
+        assert all((np.asarray(own) == held).all() for own, held in zip(rows, dataset["test.images"], strict=True))
     page = wbltr("report", "--out", tmp_path / "page.html")
     assert page.code == 0, page.err
 

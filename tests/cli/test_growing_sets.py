@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Wbltr
-from own_pictures import class_folders, put
+from own_pictures import class_folders, put, table
 
 from wbltr.data.digests import StatCache
 from wbltr.data.index import Index
@@ -183,3 +183,53 @@ def test_a_dry_run_leaves_the_recipe_as_it_is(tmp_path: Path, wbltr: Wbltr) -> N
     grow(root, 0)
     assert wbltr("make-dataset", "--images", root, "-n").code == 0
     assert Path("set.yaml").read_bytes() == before
+
+
+def test_images_of_another_place_than_the_recipes_leave_its_file_alone(tmp_path: Path, wbltr: Wbltr) -> None:
+    one, other = (class_folders(tmp_path / name, COUNTS) for name in ("one", "other"))
+    wbltr("make-dataset", "--images", one, "-q")
+    first = wbltr("make-dataset", "--recipe", "./one.yaml", "--images", other, "-q").out.strip()
+    before = Path("one.yaml").read_bytes()
+    grow(other, 0)
+    made = wbltr("make-dataset", "--recipe", "./one.yaml", "--images", other, "--json")
+    assert made.document["metrics"]["earlier"]["known"] == sum(COUNTS.values())
+    assert f"--set dataset.parts_from={first}" in made.err
+    assert Path("one.yaml").read_bytes() == before
+    refused = wbltr("run", "--recipe", "./one.yaml", "--images", other, "-n")
+    assert refused.code == 2
+    setting = f"dataset.parts_from={first}"
+    assert f"--set {setting}" in refused.err
+    planned = wbltr("run", "--recipe", "./one.yaml", "--images", other, "--set", setting, "-n", "--json").document
+    assert planned["steps"][0]["artifact"] == made.document["artifact"]
+
+
+def test_a_table_that_grows_keeps_the_parts_of_its_images(tmp_path: Path, wbltr: Wbltr) -> None:
+    root = class_folders(tmp_path / "pictures", COUNTS)
+
+    def write() -> Path:
+        paths = sorted(path.relative_to(root) for path in root.rglob("*.png"))
+        return table(tmp_path / "tables" / "mine.csv", "path,label\n" + "".join(f"{p},{p.parent}\n" for p in paths))
+
+    first = wbltr("make-dataset", "--csv", write(), "--root", root, "-q").out.strip()
+    had = parts_of(root, first)
+    grow(root, 0)
+    again = wbltr("make-dataset", "--csv", write(), "--root", root, "--json")
+    assert again.code == 0, again.err
+    now = parts_of(root, again.document["artifact"])
+    assert {content: now[content] for content in had} == had
+    assert field("mine.yaml") == first
+
+
+def test_a_class_made_of_images_that_are_all_tested_on_is_refused(tmp_path: Path, wbltr: Wbltr) -> None:
+    root = class_folders(tmp_path / "set", COUNTS)
+    had = parts_of(root, wbltr("make-dataset", "--images", root, "-q").out.strip())
+    (root / "hornet").mkdir()
+    for path in [path for path in (root / "bee").iterdir() if had[path.read_bytes()] == "test"]:
+        path.rename(root / "hornet" / path.name)
+    before = Path("set.yaml").read_bytes()
+    refused = wbltr("make-dataset", "--images", root, "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (2, "recipe")
+    assert "hornet" in refused.document["error"]["message"]
+    assert "dataset.parts_from=null" in refused.document["error"]["hint"]
+    assert Path("set.yaml").read_bytes() == before
+    assert wbltr("make-dataset", "--recipe", "./set.yaml", "--set", "dataset.parts_from=null").code == 0

@@ -24,9 +24,11 @@ from wbltr.data.earlier_parts import EarlierParts
 from wbltr.data.index import Index
 from wbltr.data.own_images import look_at_own
 from wbltr.data.pictures import channel_statistics, see, survey
+from wbltr.data.stream import ImageFiles
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime
+from wbltr.report.pictures import drawn_from
 from wbltr.stages.dataset import run
 
 COUNTS = {"bee": 20, "ant": 10, "wasp": 3}  # labels by name: ant 0, bee 1, wasp 2
@@ -271,7 +273,9 @@ def test_a_truncated_stream_is_named_by_its_reason() -> None:
         decode(buffer.getvalue()[:-50])
 
 
-HELD, STREAMED, SMALLER = {}, {"side": None, "channels": None}, {"side": 12, "channels": 1}
+HELD: dict[str, object] = {}
+STREAMED: dict[str, object] = {"side": None, "channels": None}
+SMALLER: dict[str, object] = {"side": 12, "channels": 1}
 
 
 @pytest.mark.parametrize(
@@ -369,6 +373,10 @@ def test_the_index_of_streamed_images_carries_the_depth_to_whoever_decodes_them(
             pixels = index.pixels(root, number, verify=True)
             assert (pixels == decode((root / index.path(number)).read_bytes(), 12)).all()
             assert pixels.max() == 255
+            assert (ImageFiles(index, [root], 8, 1).pixels(number) == pixels).all()
+        page = drawn_from(tensors, part, tensors[f"{part}.labels"], [root])(0)
+        assert page is not None
+        assert np.asarray(Image.open(io.BytesIO(page))).max() == 255
     plain = made(root, config(**streamed))[0]
     assert not [name for name in plain if name.endswith(".depth")], "objects of before keep their ids"
     assert (plain["fingerprint"] != tensors["fingerprint"]).any(), "other pixels are learned from"

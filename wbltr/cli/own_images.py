@@ -100,7 +100,8 @@ def made_before(request: Request, place: Path, out: Path | None) -> Request | No
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
     store = Store.open(request.store)
     with _told(console, request) as runtime:
-        _, images = settle_images(store, recipe, runtime, request.root)
+        # In silence: what there is to say of the files is said with the command itself.
+        _, images = settle_images(store, recipe, replace(runtime, notice=lambda _: None), request.root)
     if images is None or kept_from(store, recipe.dataset, images) is None:
         return None
     console.notice(f"{out} is there already, and is kept")
@@ -128,14 +129,12 @@ def keep_parts(session: Session) -> None:
         WbltrError: code "usage" where the file cannot hold it, "disk".
     """
     kept, name = session.recipe.dataset.parts_from, str(session.request.recipe)
-    typed = any(text.strip().startswith("dataset") for text in session.request.set)
     before = load_recipe(name)
     if kept is None or before.dataset.parts_from == kept:
         return
-    if typed:
-        session.console.notice(
-            f"dataset.parts_from: {kept[:12]}; {name} stays as it is, since --set says otherwise than it does"
-        )
+    if session.request.images is not None or any(text.strip().startswith("dataset") for text in session.request.set):
+        told = f"{name} is for other images or settings and stays as it is: here --set dataset.parts_from={kept}"
+        session.console.notice(told)
         return
     path = Path(name).resolve()
     data = path.read_bytes()

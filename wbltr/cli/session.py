@@ -170,8 +170,8 @@ class Session:
         if recipe.dataset.source != "images" or images is None or typed:
             return recipe
         if self.verb.name != "make-dataset":
-            asked = str(self.request.recipe)
-            refuse_another_draw(self.store, recipe.dataset, images, f"wbltr make-dataset --recipe {shlex.quote(asked)}")
+            command = "" if self.request.images else f"wbltr make-dataset --recipe {shlex.quote(str(self.request.recipe))}"
+            refuse_another_draw(self.store, recipe.dataset, images, command)
             return recipe
         kept = kept_from(self.store, recipe.dataset, images)
         return recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"parts_from": kept})})

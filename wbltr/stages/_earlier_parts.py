@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wbltr.data.earlier_parts import EarlierParts
     from wbltr.data.own_images import OwnImages
 
-DRAWN_BY = ("test_share", "val", "val_share", "seed")  # what says how parts are drawn
+DRAWN_BY = ("test_share", "val", "val_share", "seed", "classes")  # what says how parts are drawn, and of what
 NULL = "dataset.parts_from=null"
 
 
@@ -58,7 +58,7 @@ def refuse_another_draw(store: Store, section: DatasetConfig, images: OwnImages,
     """Refuse to draw parts anew of images that had parts already: those that were tested on would be learned from.
 
     Args:
-        command: what to type to keep the parts.
+        command: what to type to keep the parts; empty: a setting.
 
     Raises:
         WbltrError: code "usage".
@@ -67,6 +67,7 @@ def refuse_another_draw(store: Store, section: DatasetConfig, images: OwnImages,
     if kept is None or kept == section.parts_from or look_up(store, DATASET, section, {"source": images.content}):
         return
     told = f"{images.place}: holds other images than the dataset {kept[:12]}, whose parts these would not keep"
+    command = command or f"--set dataset.parts_from={kept}"
     raise WbltrError(told, f"keep them, and draw those of new images: {command}; or draw all anew: --set {NULL}", "usage")
 
 

@@ -73,12 +73,14 @@ def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig, e
     rows = {part: np.flatnonzero(sound & (parts == part)) for part in PARTS}
     counts = np.bincount(labels[rows["train"]], minlength=len(images.class_names)).astype(np.int64)
     counted = _counted(earlier, parts, sound)
-    if not counts.all() and counted.get("moved"):
-        shown = ", ".join(images.class_names[label] for label in np.flatnonzero(counts == 0)[:NAMED])
-        told = f"{images.place}: no training image is left of {shown}: equal ones, or others of their group, are tested on"
-        raise WbltrError(told, "add some, or draw all parts anew: --set dataset.parts_from=null", "recipe")
     if not counts.all():
-        shown = ", ".join(images.class_names[label] for label in np.flatnonzero(counts == 0)[:NAMED])
+        lacking = np.flatnonzero(counts == 0)
+        shown = ", ".join(images.class_names[label] for label in lacking[:NAMED])
+        if earlier is not None and np.isin(lacking, labels[sound]).all():
+            told = (
+                f"{images.place}: no training image is left of {shown}: its images, equal ones or their group had other parts"
+            )
+            raise WbltrError(told, "add some, or draw all parts anew: --set dataset.parts_from=null", "recipe")
         raise WbltrError(f"{images.place}: no training picture can be decoded of {shown}", "repair them", "integrity")
     if not len(rows["test"]):
         hint = "repair them" if "test" in given else "give dataset.test_share more, or two pictures or more to a class"
