@@ -67,6 +67,18 @@ def dataset_choices(own: OwnSet) -> Choices:
     return choices
 
 
+def depth_choice(bits: int) -> Choices:
+    """What becomes of images whose files have 16 bits, of which the training images use so many; 0: there are none."""
+    if bits in (0, 16):
+        return {"dataset.depth": (None, "")}
+    return {"dataset.depth": (bits, "of 16 bits, as many as the training images use; what is above is white")}
+
+
+def parts_choice(dataset: str) -> Choices:
+    """Parts as they were in an earlier dataset."""
+    return {"dataset.parts_from": (dataset, "images that this dataset has keep their parts")}
+
+
 def training_choices(
     dataset: DatasetConfig, own: OwnSet, counts: Sequence[int], val: int, mean: Sequence[float], std: Sequence[float]
 ) -> Choices:

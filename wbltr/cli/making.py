@@ -64,12 +64,19 @@ def make_dataset(request: Request, csv: Path | None, out: Path | None, classes: 
     if request.recipe is None and request.images is not None:
         from wbltr.cli import own_images
 
-        own_images.make_dataset(request, request.images, out)
-        return
+        again = own_images.made_before(request, request.images, out)
+        if again is None:
+            own_images.make_dataset(request, request.images, out)
+            return
+        request, out = again, None
     if out is not None:
         raise WbltrError("--out: a recipe is written for --images or --csv without --recipe alone", "leave it out", "usage")
     session = Session(MAKE_DATASET, request)
     made = session.deliver(session.chain.dataset, "wbltr train-features")
+    if made is not None and session.recipe.dataset.parts_from is not None:
+        from wbltr.cli import own_images
+
+        own_images.keep_parts(session)
     metrics = made.artifact.record.get("metrics", {}) if made is not None else {}
     benchmark = not session.recipe.dataset.own
     if made is not None and benchmark and not metrics.get("canonical", True) and (made.cached or "departures" not in metrics):

@@ -19,6 +19,7 @@ from wbltr.data.tables import is_table, read_table
 from wbltr.errors import WbltrError
 
 if TYPE_CHECKING:
+    from wbltr.data.earlier_parts import EarlierParts, Had
     from wbltr.data.pictures import Pictures
 
 SHOWN = 10  # classes that a message names
@@ -37,7 +38,8 @@ class OwnImages:
         groups: of each, the group that stays in one part; empty where it has none.
         class_names: in label order.
         cache: what is known of the files.
-        looks: what `seen` found, by side and channels.
+        looks: what `seen` found, by side, channels and depth.
+        earlier: gives the parts of a dataset by its id, where there is a store to ask.
     """
 
     place: Path
@@ -47,15 +49,39 @@ class OwnImages:
     groups: Sequence[str]
     class_names: tuple[str, ...]
     cache: StatCache
-    looks: dict[tuple[int | None, int | None], Pictures] = field(default_factory=dict)
+    looks: dict[tuple[int | None, ...], Pictures] = field(default_factory=dict)
+    earlier: Callable[[str], EarlierParts] | None = None
 
-    def seen(self, side: int | None, channels: int | None, workers: int, tick: Tick) -> Pictures:
-        """Every picture decoded; once for each side and channels. See `wbltr.data.pictures.see`."""
-        if (side, channels) not in self.looks:
+    def had(self, dataset: str | None, workers: int, tick: Tick) -> Had | None:
+        """Which part each image had in an earlier dataset; None: there is none. See `seen`, which may be called for it."""
+        if dataset is None or self.earlier is None:
+            return None
+        from wbltr.data.earlier_parts import digests
+
+        earlier = self.earlier(dataset)
+        if earlier.squares is None:
+            return earlier.of(self.files.digests)
+        side, channels, depth = earlier.squares
+        pictures = self.seen(side, channels, workers, tick, depth)
+        assert pictures.squares is not None
+        contents = digests(pictures.squares)
+        for number, _ in pictures.bad:
+            contents[number] = b""
+        return earlier.of(contents)
+
+    def seen(self, side: int | None, channels: int | None, workers: int, tick: Tick, depth: int | None = None) -> Pictures:
+        """Every picture decoded; once for each side and channels, and for another depth those of 16 bits once more.
+
+        What was found with the depth before is overwritten. See `wbltr.data.pictures.see`.
+        """
+        asked = (side, channels, depth)
+        if asked not in self.looks:
             from wbltr.data.pictures import see  # torch
 
-            self.looks[side, channels] = see(self.root, self.files, side, channels, workers, tick)
-        return self.looks[side, channels]
+            before = next((other for other in self.looks if other[:2] == asked[:2]), None)
+            known = None if before is None else self.looks.pop(before)
+            self.looks[asked] = see(self.root, self.files, side, channels, workers, tick, depth, known)
+        return self.looks[asked]
 
     @cached_property
     def content(self) -> str:

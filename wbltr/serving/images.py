@@ -98,7 +98,7 @@ def batches(paths: Iterable[str], wanted: Input, workers: int) -> Iterator[list[
             data = read(path)
             if why := unread(data, path):
                 return path, why
-            return path, prepared(decode(data), wanted)
+            return path, prepared(decode(data, wanted.depth), wanted)
         except BadImage as error:
             return path, str(error)
 

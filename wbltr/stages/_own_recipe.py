@@ -13,12 +13,15 @@ from wbltr.data.class_names import all_whole
 from wbltr.data.own_images import OwnImages, look_at_own
 from wbltr.pipeline import Runtime
 from wbltr.recipe import Recipe
-from wbltr.recipe_writer import Choices, OwnSet, dataset_choices, recipe_of, training_choices
+from wbltr.recipe_writer import Choices, OwnSet, dataset_choices, depth_choice, parts_choice, recipe_of, training_choices
 from wbltr.stages import files_seen
+from wbltr.stages._earlier_parts import kept_from, with_earlier_parts
 from wbltr.store import Store
 
 if TYPE_CHECKING:
     from wbltr.stages._own_images import OwnParts
+
+DEPTHS = 3  # tries at a depth that is that of the training images that it leads to
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     of_dataset = [text for text in settings if text.partition("=")[0].partition(".")[0].strip() == "dataset"]
     asked = recipe_of(name, str(place), "", dataset_choices(OwnSet(1, 8, False, ())), of_dataset).dataset
     known, order = files_seen(store, place), _order(of_dataset)
-    images = look_at_own(place, root, known, runtime.tick, runtime.notice, asked.classes, asked.on_bad_image, order)
+    found = look_at_own(place, root, known, runtime.tick, runtime.notice, asked.classes, asked.on_bad_image, order)
+    images = with_earlier_parts(store, found)
     if "torch" not in sys.modules:
         runtime.notice("starting torch …")
     from wbltr.data.pictures import channel_statistics, survey
@@ -68,10 +72,24 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     choices = dataset_choices(own)
     where = (name, str(images.place), "")
     section = recipe_of(*where, choices, of_dataset).dataset
-    seen = images.seen(section.side, section.channels, runtime.threads or free_cores(), runtime.tick)
+    if section.parts_from is None and (kept := kept_from(store, section, images)) is not None:
+        choices |= parts_choice(kept)
+        section = recipe_of(*where, choices, of_dataset).dataset
+    workers = runtime.threads or free_cores()
+    had = images.had(section.parts_from, workers, runtime.tick)  # first: it may look at them with another depth
+    seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
     if section.on_bad_image == "fail":
         judge_own(section, images, seen, runtime)
-    parts = choose_parts(images, seen, section)
+    parts = choose_parts(images, seen, section, had)
+    for _ in range(DEPTHS):  # a depth may make images equal, which then are in one part
+        before, choices = section, {**choices, **depth_choice(int(seen.bits[parts.rows["train"]].max()))}
+        section = recipe_of(*where, choices, of_dataset).dataset
+        if section.depth == before.depth:  # found, or as the user set it
+            break
+        seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
+        parts = choose_parts(images, seen, section, had)
+    if choices["dataset.depth"] == (None, ""):
+        del choices["dataset.depth"]
     mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
     choices |= training_choices(section, own, parts.counts.tolist(), len(parts.rows["val"]), mean, std)
     return Suited(images, parts, recipe_of(*where, choices, settings), choices)
