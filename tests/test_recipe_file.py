@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from wbltr.errors import WbltrError
-from wbltr.recipe_file import load_recipe, parse_yaml, recipe_names, revise_recipe
+from wbltr.recipe_file import load_recipe, parse_yaml, recipe_names, revise_recipe, with_field
 
 SMALL = "dataset: {source: digits}\n"
 
@@ -159,3 +159,34 @@ def test_every_recipe_that_comes_along_is_valid_and_shows_as_yaml_that_loads_aga
         assert recipe.name == name
         shown = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         assert loaded(tmp_path, shown) == recipe
+
+
+TEXTS = [
+    "name: a\ndataset:\n  source: images  # mine\n  profile: natural\nfeatures:\n  epochs: 3\n",
+    "dataset: {source: images, profile: natural}  # mine\n",
+    "# before\ndataset:\n    profile: natural\n    parts_from: null  # none\n    source: images\n",
+    'dataset: {parts_from: "' + "a" * 64 + '", source: images}\n',
+    "name: a\nextends: other.yaml",
+    "{name: a, dataset: {}}\n",
+    "dataset:\r\n  source: images\r\n  # the end\r\nname: 'ünïcode: {'\r\n",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("value", ["0" * 63 + "1", "1e" + "5" * 62, "f" * 64])
+def test_one_field_is_set_in_a_recipes_text_and_nothing_else_changes(text: str, value: str) -> None:
+    changed = with_field(text, "dataset", "parts_from", f'"{value}"')
+    before, after = parse_yaml(text, "before")[0], parse_yaml(changed, "after")[0]
+    assert after == {**before, "dataset": {**before.get("dataset", {}), "parts_from": value}}
+    assert [line for line in changed.split("\n") if "#" in line and "parts_from" not in line] == [
+        line for line in text.split("\n") if "#" in line and "parts_from" not in line
+    ] or "{" in text
+    assert changed.count("\r") == (changed.count("\n") if "\r" in text else 0)
+    assert with_field(changed, "dataset", "parts_from", f'"{value}"') == changed
+
+
+@pytest.mark.parametrize("text", ["- a\n", "dataset:\n", "dataset: 3\n", "{name: a}", "dataset: {source: images\n"])
+def test_a_field_is_not_set_where_there_is_no_place_for_it(text: str) -> None:
+    with pytest.raises(WbltrError) as caught:
+        with_field(text, "dataset", "parts_from", "null")
+    assert caught.value.code == "recipe"

@@ -323,3 +323,30 @@ def _changed(value: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def recipe_from_record(value: Any) -> Recipe | None:
     """The resolved recipe that a record holds, or None where it holds none."""
     return None if not value else _validate(value, {})
+
+
+def with_field(text: str, section: str, field: str, value: str) -> str:
+    """A recipe's text with one field of a section set; everything else stays as it is, comments too.
+
+    Args:
+        value: in YAML.
+
+    Raises:
+        WbltrError: code "recipe" where the text is no mapping of sections.
+    """
+    parse_yaml(text, "recipe")
+    root, end = yaml.compose(text, Loader=_Loader), "\r\n" if "\r\n" in text else "\n"
+    if not isinstance(root, yaml.MappingNode):
+        raise WbltrError("recipe: expected sections such as `dataset:`", code="recipe")
+    below = next((own for key, own in root.value if key.value == section), None)
+    if below is None or not isinstance(below, yaml.MappingNode):  # none, or `dataset:` with nothing below it
+        if below is not None or root.flow_style:
+            raise WbltrError(f"recipe: expected fields below `{section}:`", code="recipe")
+        return f"{text}{'' if text.endswith(end) else end}{section}:{end}  {field}: {value}{end}"
+    there = next((own for key, own in below.value if key.value == field), None)
+    if there is not None:
+        return f"{text[: there.start_mark.index]}{value}{text[there.end_mark.index :]}"
+    first = below.start_mark
+    if below.flow_style:
+        return f"{text[: first.index + 1]}{field}: {value}{', ' if below.value else ''}{text[first.index + 1 :]}"
+    return f"{text[: first.index]}{field}: {value}{end}{' ' * first.column}{text[first.index :]}"

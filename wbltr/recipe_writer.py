@@ -18,6 +18,7 @@ EMBEDDINGS_MOST = 1e9  # bytes of training embeddings, all views together
 DIMENSIONS = {"small": 64, "resnet32": 64, "resnet18": 512, "resnet50": 2048}
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9._/-]*")
+AS_SET = "as you set it"
 NO_TEXT = ("true", "false", "null")
 
 Choices = dict[str, tuple[Any, str]]  # "section.field" → value, why
@@ -32,12 +33,14 @@ class OwnSet:
         short: pixels of the shorter side, the median.
         grey: whether no picture has colours.
         given: the parts that it names itself.
+        whole: whether the names of its classes are all whole numbers.
     """
 
     pictures: int
     short: int
     grey: bool
     given: Collection[str]
+    whole: bool = False
 
 
 def dataset_choices(own: OwnSet) -> Choices:
@@ -55,11 +58,25 @@ def dataset_choices(own: OwnSet) -> Choices:
         choices["dataset.val_share"] = (0.1, "a tenth of each class")
     if not {"val", "test"} <= set(own.given):
         choices["dataset.seed"] = (0, "draws these parts")
+    if own.whole:
+        choices["dataset.class_order"] = ("number", "the names of the classes are whole numbers: 2 stands before 10")
     side, channels = max(8, own.short), 1 if own.grey else 3
     if own.short <= SMALL and own.pictures * channels * side * side <= HELD_MOST:
         choices["dataset.side"] = (side, "pixels: the pictures' shorter side, in the median; the dataset holds them")
         choices["dataset.channels"] = (channels, "all pictures are grey" if own.grey else "colour")
     return choices
+
+
+def depth_choice(bits: int) -> Choices:
+    """What becomes of images whose files have 16 bits, of which the training images use so many; 0: there are none."""
+    if bits in (0, 16):
+        return {"dataset.depth": (None, "")}
+    return {"dataset.depth": (bits, "of 16 bits, as many as the training images use; what is above is white")}
+
+
+def parts_choice(dataset: str) -> Choices:
+    """Parts as they were in an earlier dataset."""
+    return {"dataset.parts_from": (dataset, "images that this dataset has keep their parts")}
 
 
 def training_choices(
@@ -157,7 +174,7 @@ def said(recipe: Recipe, choices: Choices) -> list[str]:
     for path, (value, why) in choices.items():
         own = _at(recipe, path)
         if why and path != "rows":
-            lines.append(f"{path}: {_written(own)} ({why if _covers(own, _plain(value)) else 'as you set it'})")
+            lines.append(f"{path}: {_written(own)} ({why if _covers(own, _plain(value)) else AS_SET})")
     return lines
 
 
@@ -192,7 +209,7 @@ def _section(name: str, section: Any, choices: Choices) -> list[str]:
 
 
 def _comment(value: Any, chosen: Any, why: str) -> str:
-    why = why if _covers(value, _plain(chosen)) else "as you set it"
+    why = why if _covers(value, _plain(chosen)) else AS_SET
     return f"  # {why}" if why else ""
 
 

@@ -169,13 +169,22 @@ def test_unreadable_pictures_are_named_or_skipped_and_the_recipe_says_so(wbltr: 
     root = class_folders(Path("set"), COUNTS)
     (root / "ant" / "[bold]\x1b.png").write_bytes(b"no picture")
     (root / "ant" / "[red]odd.png").write_bytes(b"no picture")
-    failed = wbltr("make-dataset", "--images", "set")
-    assert failed.code == 4
-    assert "set/ant/[red]odd.png: no image of a known format" in failed.err
-    assert "\x1b" not in failed.err
-    assert not Path("set.yaml").exists()
+    unnamed = wbltr("make-dataset", "--images", "set")
+    assert unnamed.code == 4
+    assert "1 image cannot be read: 'ant' 1 (a control character in the name)" in unnamed.err
+    assert "\x1b" not in unnamed.err
+    (root / "ant" / "[bold]\x1b.png").rename(root / "ant" / "b.heic")
+    (root / "bee" / "001.png").write_bytes(b"")
+    for lacking in ("'ant' 1 (HEIC)", "set/ant/[red]odd.png: no image of a known format"):
+        failed = wbltr("make-dataset", "--images", "set")
+        assert failed.code == 4
+        assert lacking in failed.err
+        assert not Path("set.yaml").exists()
+        (root / "ant" / "b.heic").unlink(missing_ok=True)
+    assert "by class: ant 1, bee 1" in failed.err
+    (root / "ant" / "b.heic").touch()
     done = wbltr("make-dataset", "--images", "set", "--on-bad-image", "skip", "--json")
-    assert done.document["metrics"]["skipped"] == 1
+    assert done.document["metrics"]["skipped"] == 2
     assert "on_bad_image: skip" in Path("set.yaml").read_text()
 
 

@@ -123,7 +123,7 @@ def test_unreadable_files_are_named_and_the_others_answered(copied: Wbltr, digit
         assert why in told
     assert "4 of 6 images could not be read; the others are answered" in said.err
     assert "hidden" not in said.err
-    assert "passed over what is no picture by its ending" in copied("predict", folder).err
+    assert "passed over what is no image: " in copied("predict", folder).err
 
 
 def test_a_json_line_for_each_image_and_one_for_the_failure(copied: Wbltr, digits: Path) -> None:

@@ -6,10 +6,15 @@ import zlib
 
 import numpy as np
 import pytest
+from deep_images import KINDS, colours, pnm, tiff
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_images import encoded, picture
 from PIL import Image
+from torch import Tensor
 
 from wbltr.data.decode import MOST_PIXELS, BadImage, decode
+from wbltr.data.decode import values as exact_values
 
 COLOUR = picture(1, 1)
 
@@ -85,3 +90,66 @@ def bomb(width: int, height: int) -> bytes:
 def test_a_small_file_of_many_pixels_is_refused_before_it_is_unpacked(side: int) -> None:
     with pytest.raises(BadImage, match="pixels"):
         decode(bomb(side, side))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("depth", [None, 8, 10, 12, 14, 16])
+def test_of_sixteen_bits_those_that_are_used_count_in_every_kind_of_file(kind: str, depth: int | None) -> None:
+    channels, written = KINDS[kind]
+    values = np.random.default_rng(0).integers(0, 1 << 16, (9, 11, channels)).astype(np.uint16)
+    values[:3] >>= 4  # some of them are as a camera of 12 bits writes them
+    values[3:6] >>= 6
+    expected = np.minimum(colours(values) >> ((depth or 16) - 8), 255)
+    # Pillow brings the colours of a PPM to 8 bits by rounding.
+    apart = int(kind.startswith("ppm") and depth in (None, 16))
+    assert abs(decode(written(values), depth).numpy().astype(int) - expected).max() <= apart
+
+
+@given(st.integers(8, 16), st.sampled_from(sorted(KINDS)), st.integers(0, 99), st.integers(1, 9), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_values_of_as_many_bits_as_the_depth_says_never_clip(bits: int, kind: str, seed: int, height: int, width: int) -> None:
+    channels, written = KINDS[kind]
+    values = np.random.default_rng(seed).integers(0, 1 << bits, (height, width, channels)).astype(np.uint16)
+    data = written(values)
+    found = exact_values(data)
+    assert not isinstance(found, Tensor)
+    assert (np.broadcast_to(found, (3, height, width)) == colours(values)).all(), "every bit of it"
+    assert (decode(data, bits).numpy() == colours(values) >> (bits - 8)).all()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("channels", "largest"), [(1, 4095), (1, 1023), (3, 4095), (1, 255)])
+def test_a_file_that_names_its_largest_value_is_scaled_by_that_whatever_the_depth(
+    plain: bool, channels: int, largest: int
+) -> None:
+    values = np.linspace(0, largest, 60 * channels).astype(np.uint16).reshape(6, 10, channels)
+    data = (
+        pnm(values, largest, plain=plain) if largest > 255 else encoded(Image.fromarray(values[..., 0].astype(np.uint8)), "PPM")
+    )
+    for depth in (None, 10, 12, 16):
+        found = decode(data, depth).numpy().astype(int)
+        assert abs(found - colours(values).astype(float) * 255 / largest).max() <= 1
+        assert (found.max(), found.min()) == (255, 0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_an_image_of_eight_bits_is_the_same_at_every_depth(kind: str) -> None:
+    data = encoded(COLOUR, kind)
+    assert all((decode(data, depth) == decode(data)).all() for depth in (8, 12, 16))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_file_of_sixteen_bits_is_bad_at_every_depth(kind: str) -> None:
+    channels, written = KINDS[kind]
+    values = np.random.default_rng(0).integers(0, 4096, (40, 40, channels)).astype(np.uint16)
+    data = written(values)
+    for depth in (None, 12):
+        with pytest.raises(BadImage):
+            decode(data[: len(data) // 2], depth)
+
+
+def test_sixteen_bits_in_planes_are_refused_where_pillow_would_mix_up_the_bytes() -> None:
+    values = np.zeros((8, 8, 3), np.uint16)
+    for depth in (None, 12):
+        with pytest.raises(BadImage, match="plane for each colour"):
+            decode(tiff(values, planes=True), depth)

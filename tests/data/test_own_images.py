@@ -60,10 +60,12 @@ def test_what_is_no_picture_is_passed_over_with_a_word_and_hidden_files_in_silen
     for name in ("a/Thumbs.db", "a/notes.txt", "b/.hidden.png", ".DS_Store", "readme.md"):
         (root / name).write_text("x")
     (root / ".git").mkdir()
+    (root / "empty").mkdir()
     said: list[str] = []
     assert len(look(root, said=said).files.paths) == 4
-    assert said == [
-        "passing over files that are no pictures, 2: a/Thumbs.db, a/notes.txt",
+    assert said[1:] == [
+        "no image in 1 folder: empty",
+        "passing over files that are no images, 2: a/Thumbs.db, a/notes.txt",
         "passing over files outside the class folders, 1: readme.md",
     ]
 
@@ -77,8 +79,8 @@ def test_links_that_leave_the_root_are_passed_over_and_those_that_stay_are_follo
     (root / "a" / "in.png").symlink_to(root / "b" / "000.png")
     said: list[str] = []
     assert "a/in.png" in look(root, said=said).files.paths
-    assert len(said) == 1
-    assert all(name in said[0] for name in ("3: ", "a/out.png", "away", "a/loop"))
+    assert len(said) == 2
+    assert all(name in said[1] for name in ("3: ", "a/out.png", "away", "a/loop"))
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -99,9 +101,10 @@ def test_the_same_pictures_have_the_same_content_wherever_they_lie(tmp_path: Pat
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("Cat", "cat"), "'Cat' and 'cat' differ only in case"),
-        (("cat", "cat "), "'cat' and 'cat ' differ only in case, blanks"),
-        (("K\u00e4fer", "Ka\u0308fer"), "Unicode form"),
+        (("Cat", "cat"), "the classes 'Cat' in t.csv:2 and 'cat' in t.csv:3 differ in"),
+        (("big cat", "big  cat"), "the classes 'big  cat' in t.csv:3 and 'big cat' in t.csv:2 differ in"),
+        (("K\u00e4fer", "Ka\u0308fer"), "the classes 'Ka\u0308fer' in t.csv:3 and 'K\u00e4fer' in t.csv:2 differ in"),
+        (("1", "1.0"), "the classes '1' in t.csv:2 and '1.0' in t.csv:3 differ in"),
         (("only",), "only one class, 'only'"),
         (("a", "b\nc"), "holds a control character"),
     ],
@@ -121,9 +124,9 @@ def test_an_empty_folder_a_missing_one_and_one_without_class_folders_are_told_ap
     class_folders(tmp_path / "tested" / "test", {"a": 2, "b": 2})
     class_folders(tmp_path / "untrained" / "test", {"a": 2, "b": 2})
     class_folders(tmp_path / "untrained" / "train", {"a": 2})
-    assert "has no pictures" in refused(tmp_path / "empty").message
+    assert "has no images" in refused(tmp_path / "empty").message
     assert "no such folder" in refused(tmp_path / "nowhere").message
-    assert "has 1 files, but no folder a class" in refused(tmp_path / "flat").message
+    assert "has 1 image, but no folder a class" in refused(tmp_path / "flat").message
     assert "no folder train" in refused(tmp_path / "tested").message
     assert "no training picture of 'b'" in refused(tmp_path / "untrained").message
 
@@ -180,7 +183,7 @@ def test_every_bad_row_is_told_with_its_line(tmp_path: Path) -> None:
         ("path,label,PATH\n", "two columns path"),
         ("path,label\n", "names no pictures"),
         ("path,label," + ",".join("c" * 1001) + "\n", "1,003 columns"),
-        ("c," * 1_000_000, "t.csv:1: a line of more than 1,048,576 bytes"),
+        ("c," * 1_000_000, "t.csv:1: a line of more than 1,048,576 characters"),
         ('path,label\n"' + "x\n" * 100_000, "field larger than field limit"),
     ],
 )

@@ -47,6 +47,8 @@ ROWS = (
     Row("steps of store and dictionary", "test_model.py", 5000),
     Row("recipes", "test_recipes.py", 1500),
     Row("lists, CSV, image files", "test_lists_and_images.py", 1500),
+    Row("tables of images", "test_image_tables.py", 150),
+    Row("layouts of folders", "test_layouts.py", 200),
     Row("hostile pickles, archives, artifacts", "test_hostile_files.py", 150),
     Row("mirrors", "test_mirrors.py", 25),
     Row("names", "test_names.py", 200),

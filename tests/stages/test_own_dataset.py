@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from deep_images import colours, png
 from made_images import encoded, picture
 from own_pictures import class_folders, put, table
 from PIL import Image
@@ -18,12 +20,15 @@ from PIL import Image
 from wbltr.data.crops import fitted
 from wbltr.data.decode import decode
 from wbltr.data.digests import StatCache
+from wbltr.data.earlier_parts import EarlierParts
 from wbltr.data.index import Index
 from wbltr.data.own_images import look_at_own
 from wbltr.data.pictures import channel_statistics, see, survey
+from wbltr.data.stream import ImageFiles
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime
+from wbltr.report.pictures import drawn_from
 from wbltr.stages.dataset import run
 
 COUNTS = {"bee": 20, "ant": 10, "wasp": 3}  # labels by name: ant 0, bee 1, wasp 2
@@ -42,6 +47,30 @@ def made(place: Path, section: DatasetConfig, root: Path | None = None) -> Made:
     images = look_at_own(place, root, StatCache())
     tensors = run(section, {}, Runtime(threads=2, listed=images, report=told.append, notice=said.append))
     return tensors, told[-1], said
+
+
+def kept(place: Path, section: DatasetConfig, earlier: dict[str, Any], before: DatasetConfig) -> Made:
+    """As `made`, with the parts of an earlier dataset's tensors."""
+    told: list[Any] = []
+    said: list[str] = []
+    squares = None if before.side is None else (before.side, before.channels or 3, before.depth)
+    known = EarlierParts.load(earlier, squares)
+    images = replace(look_at_own(place, None, StatCache()), earlier=lambda _: known)
+    section = section.model_copy(update={"parts_from": "0" * 64})
+    tensors = run(section, {}, Runtime(threads=2, listed=images, report=told.append, notice=said.append))
+    return tensors, told[-1], said
+
+
+def parts_of(place: Path, tensors: dict[str, Any]) -> dict[bytes, str]:
+    """Content of a file → its part."""
+    paths = look_at_own(place, None, StatCache()).files.paths
+    found: dict[bytes, str] = {}
+    for part in ("train", "val", "test"):
+        names = [paths[row] for row in tensors[f"{part}.index"]] if f"{part}.index" in tensors else []
+        index = Index.load(tensors, part) if f"{part}.paths" in tensors else None
+        names += [index.path(number) for number in range(len(index))] if index is not None else []
+        found |= {(place / name).read_bytes(): part for name in names}
+    return found
 
 
 def by_class(tensors: dict[str, Any], part: str) -> list[int]:
@@ -242,3 +271,140 @@ def test_a_truncated_stream_is_named_by_its_reason() -> None:
     picture(0, 0).save(buffer, "PNG")
     with pytest.raises(Exception, match="truncated"):
         decode(buffer.getvalue()[:-50])
+
+
+HELD: dict[str, object] = {}
+STREAMED: dict[str, object] = {"side": None, "channels": None}
+SMALLER: dict[str, object] = {"side": 12, "channels": 1}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(HELD, HELD), (STREAMED, STREAMED), (HELD, STREAMED), (STREAMED, HELD), (SMALLER, HELD)],
+    ids=["held", "streamed", "held then streamed", "streamed then held", "of another side"],
+)
+def test_images_keep_their_parts_when_others_are_added_renamed_or_go(
+    tmp_path: Path, before: dict[str, object], after: dict[str, object]
+) -> None:
+    root = class_folders(tmp_path / "set", COUNTS)
+    first = made(root, config(**before))[0]
+    had = parts_of(root, first)
+    for number in range(10):
+        put(root / "ant" / f"more{number}.png", 0, 7000 + number)
+    (root / "bee" / "000.png").rename(root / "bee" / "zz.png")
+    (root / "bee" / "001.png").rename(root / "ant" / "was-a-bee.png")
+    gone = (root / "bee" / "019.png").read_bytes()
+    (root / "bee" / "019.png").unlink()
+    tensors, told, said = kept(root, config(**after), first, config(**before))
+    now = parts_of(root, tensors)
+    assert {content: part for content, part in now.items() if content in had} == {c: p for c, p in had.items() if c != gone}
+    assert told["earlier"] == {"known": 32, "new": 10, "moved": 0, "gone": 1}
+    assert by_class(tensors, "test")[0] >= 4, "new ones take their share"
+    assert any("32 images are known" in line for line in said)
+    drawn_anew = parts_of(root, made(root, config(**after))[0])
+    assert any(drawn_anew[content] != part for content, part in had.items() if content in drawn_anew), "or this proves nothing"
+
+
+def test_an_image_that_is_equal_to_two_of_other_parts_brings_all_to_the_later(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "set", COUNTS)
+    rows = "".join(f"{path.parent.name}/{path.name},{path.parent.name},\n" for path in sorted(root.rglob("*.png")))
+    place = table(root / "t.csv", "path,label,group\n" + rows)
+    first = made(place, config())[0]
+    paths = look_at_own(place, None, StatCache()).files.paths
+    train, test = (next(paths[row] for row in first[f"{part}.index"] if "bee" in paths[row]) for part in ("train", "test"))
+    put(root / "bee" / "new.png", 1, 8000)
+    rows = rows.replace(f"{train},bee,", f"{train},bee,one").replace(f"{test},bee,", f"{test},bee,one")
+    table(place, "path,label,group\n" + rows + "bee/new.png,bee,one\n")
+    tensors, told, said = kept(place, config(), first, config())
+    paths = look_at_own(place, None, StatCache()).files.paths
+    assert {train, test, "bee/new.png"} <= {paths[row] for row in tensors["test.index"]}
+    assert told["earlier"]["moved"] == 1
+    assert any(line.startswith("images that moved to another part") for line in said)
+
+
+def test_a_class_whose_training_images_all_join_the_test_part_is_named(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "set", {"a": 8, "b": 2})
+    first = made(root, config(val="none"))[0]
+    rows = "".join(
+        f"{path.parent.name}/{path.name},{path.parent.name},{'b' * (path.parent.name == 'b')}\n" for path in root.rglob("*.png")
+    )
+    place = table(root / "t.csv", "path,label,group\n" + rows)
+    with pytest.raises(WbltrError, match="no training image is left of b") as caught:
+        kept(place, config(val="none"), first, config(val="none"))
+    assert caught.value.code == "recipe"
+
+
+def deep_folders(root: Path, bits: int = 12, channels: int = 1, count: int = 8, side: int = 20) -> Path:
+    """Two classes of images whose files have 16 bits and use fewer."""
+    for label, name in enumerate(("a", "b")):
+        for number in range(count):
+            values = np.random.default_rng([label, number]).integers(0, 1 << bits, (side, side, channels)).astype(np.uint16)
+            values[0, 0] = (1 << bits) - 1
+            (root / name).mkdir(parents=True, exist_ok=True)
+            (root / name / f"{number}.png").write_bytes(png(values))
+    return root
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [None, 12, 10])
+def test_held_images_of_twelve_bits_are_as_bright_as_the_depth_says(tmp_path: Path, channels: int, depth: int | None) -> None:
+    root = deep_folders(tmp_path / "set", 12, channels)
+    tensors, told, said = made(root, config(side=20, depth=depth))
+    paths = look_at_own(root, None, StatCache()).files.paths
+    for part in ("train", "val", "test"):
+        for row, square in zip(tensors[f"{part}.index"], tensors[f"{part}.images"], strict=True):
+            label, number = "ab".index(paths[row][0]), int(paths[row][2:-4])
+            values = np.random.default_rng([label, number]).integers(0, 1 << 12, (20, 20, channels)).astype(np.uint16)
+            values[0, 0] = (1 << 12) - 1
+            assert (square == np.minimum(colours(values) >> ((depth or 16) - 8), 255)).all()
+    assert (told["bits"], told["depth"], told["clipped"]) == ({"12": 16}, depth, 16 if depth == 10 else 0)
+    assert "16 images of 16 bits use 12 of them" in said
+    assert any("--set dataset.depth=12" in line for line in said) == (depth is None), "what comes out dark is told"
+
+
+def test_the_index_of_streamed_images_carries_the_depth_to_whoever_decodes_them(tmp_path: Path) -> None:
+    root = deep_folders(tmp_path / "set", 12, 3)
+    streamed = {"side": None, "channels": None}
+    tensors, _, _ = made(root, config(**streamed, depth=12))
+    for part in ("train", "val", "test"):
+        index = Index.load(tensors, part)
+        assert index.depth == 12
+        for number in range(len(index)):
+            pixels = index.pixels(root, number, verify=True)
+            assert (pixels == decode((root / index.path(number)).read_bytes(), 12)).all()
+            assert pixels.max() == 255
+            assert (ImageFiles(index, [root], 8, 1).pixels(number) == pixels).all()
+        page = drawn_from(tensors, part, tensors[f"{part}.labels"], [root])(0)
+        assert page is not None
+        assert np.asarray(Image.open(io.BytesIO(page))).max() == 255
+    plain = made(root, config(**streamed))[0]
+    assert not [name for name in plain if name.endswith(".depth")], "objects of before keep their ids"
+    assert (plain["fingerprint"] != tensors["fingerprint"]).any(), "other pixels are learned from"
+
+
+def test_images_of_eight_bits_beside_those_of_sixteen_stay_as_they_are(tmp_path: Path) -> None:
+    root = class_folders(deep_folders(tmp_path / "set"), {"a": 6, "b": 6})
+    dark, bright = (made(root, config(side=20, depth=depth))[0] for depth in (None, 12))
+    paths = look_at_own(root, None, StatCache()).files.paths
+    of = [
+        {row: square for p in ("train", "val", "test") for row, square in zip(t[f"{p}.index"], t[f"{p}.images"], strict=True)}
+        for t in (dark, bright)
+    ]
+    for row, path in enumerate(paths):
+        assert (of[0][row] == of[1][row]).all() == (len(path) > len("a/0.png")), path
+
+
+def test_another_depth_decodes_the_deep_images_once_more_and_gives_what_a_first_look_gives(tmp_path: Path) -> None:
+    root = class_folders(deep_folders(tmp_path / "set"), {"a": 6, "b": 6})
+    (root / "a" / "cut.png").write_bytes((root / "a" / "0.png").read_bytes()[:200])
+    images = look_at_own(root, None, StatCache())
+    looked: list[int] = []
+    images.seen(16, 3, 1, lambda done, total: None)
+    again = images.seen(16, 3, 1, lambda done, total: looked.append(total), 12)
+    fresh = see(images.root, images.files, 16, 3, 1, lambda done, total: None, 12)
+    assert set(looked) == {16}
+    assert again.marks == fresh.marks
+    assert again.bad == fresh.bad
+    assert len(fresh.bad) == 1
+    for name in ("shapes", "hashes", "thumbnails", "squares", "bits"):
+        assert (getattr(again, name) == getattr(fresh, name)).all(), name

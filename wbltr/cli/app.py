@@ -127,6 +127,10 @@ def make_dataset(
     out: Annotated[
         Path | None, typer.Option(help="The recipe written for your own pictures; default: NAME.yaml here.", metavar="FILE")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Which folders are classes, where folders hold folders.", metavar="outermost|innermost"),
+    ] = None,
 ) -> None:
     """Example:  wbltr make-dataset --images my-pictures/
 
@@ -134,7 +138,7 @@ def make_dataset(
     """
     from wbltr.cli import making
 
-    making.make_dataset(request, csv, out)
+    making.make_dataset(request, csv, out, classes)
 
 
 @verb(app, "train-features", (*STARTING, *LISTED))
@@ -336,6 +340,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
+        from wbltr.cli.meant import meant
         from wbltr.errors import WbltrError
 
         if not str(error) and not getattr(error, "message", ""):
@@ -347,6 +352,9 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         hint = f"see {context.command_path} --help" if context is not None else "see wbltr --help"
         message = error.format_message() if hasattr(error, "format_message") else str(error)
+        options = {option for parameter in context.command.params for option in parameter.opts} if context is not None else ()
+        if guess := meant(message, arguments, options):
+            hint = f"did you mean: {guess}"
         Console(json="--json" in arguments).failure(command, WbltrError(message, hint, "usage"))
         sys.exit(getattr(error, "exit_code", 2))
     code = status if isinstance(status, int) else 0

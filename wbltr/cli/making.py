@@ -51,22 +51,32 @@ def compare(request: Request, heads: str, naive: str | None, against: str | None
     many_rows.run(Session(COMPARE, request), heads, naive, against)
 
 
-def make_dataset(request: Request, csv: Path | None, out: Path | None) -> None:
+def make_dataset(request: Request, csv: Path | None, out: Path | None, classes: str | None = None) -> None:
     """Cut a known set to a long tail; without a recipe, make a dataset of pictures of one's own, and a recipe."""
     if csv is not None and request.images is not None:
         raise WbltrError("--csv and --images both name pictures", "leave one of them out", "usage")
     if csv is not None and csv.is_dir():
         raise WbltrError(f"--csv {csv}: is a folder", f"for class folders: --images {csv}", "usage")
-    request = replace(request, images=csv or request.images)
+    if csv is not None and classes is not None:
+        raise WbltrError("--classes: a table names the classes itself", "leave it out, or name a folder: --images DIR", "usage")
+    own = [] if classes is None else [f"dataset.classes={classes}"]
+    request = replace(request, images=csv or request.images, set=[*own, *request.set])
     if request.recipe is None and request.images is not None:
         from wbltr.cli import own_images
 
-        own_images.make_dataset(request, request.images, out)
-        return
+        again = own_images.made_before(request, request.images, out)
+        if again is None:
+            own_images.make_dataset(request, request.images, out)
+            return
+        request, out = again, None
     if out is not None:
         raise WbltrError("--out: a recipe is written for --images or --csv without --recipe alone", "leave it out", "usage")
     session = Session(MAKE_DATASET, request)
     made = session.deliver(session.chain.dataset, "wbltr train-features")
+    if made is not None and session.recipe.dataset.parts_from is not None:
+        from wbltr.cli import own_images
+
+        own_images.keep_parts(session)
     metrics = made.artifact.record.get("metrics", {}) if made is not None else {}
     benchmark = not session.recipe.dataset.own
     if made is not None and benchmark and not metrics.get("canonical", True) and (made.cached or "departures" not in metrics):

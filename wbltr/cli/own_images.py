@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbltr.cli.answer import stop_requested, stoppable
+from wbltr.cli.clash import clash, refuse_clash
 from wbltr.cli.class_chart import class_chart
 from wbltr.cli.console import Console
 from wbltr.cli.progress import Progress
@@ -23,7 +25,10 @@ from wbltr.cli.start import Verb
 from wbltr.cli.writing import expanded, suffix_of, write_file
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime
+from wbltr.recipe import Recipe
+from wbltr.recipe_file import load_recipe, with_field
 from wbltr.recipe_writer import OwnSet, dataset_choices, recipe_of, recipe_text, said
+from wbltr.stages import kept_from, settle_images
 from wbltr.store import Store
 
 if TYPE_CHECKING:
@@ -41,13 +46,18 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
         out: where the recipe goes; None: after the place's name, here.
     """
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
-    out = expanded(out if out is not None else Path(f"{name_after(place)}.yaml"))
+    out = recipe_file(place, out)
     suffix_of(out, (".yaml", ".yml"))
     if not os.path.exists(os.path.expanduser(place)):  # noqa: PTH110, PTH111 - a name that is too long is not there, either
         raise WbltrError(f"{place}: no such folder or table", "name your pictures: --images DIR, or --csv FILE", "missing")
     settings = [*([f"dataset.on_bad_image={request.on_bad_image}"] if request.on_bad_image else []), *request.set]
     # A mistyped setting comes before the work.
     recipe_of(name_after(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
+    file = out if out.is_absolute() or str(out).startswith(".") else f"./{out}"
+    command = f"wbltr run --recipe {shlex.quote(str(file))}"
+    table = not place.expanduser().is_dir()
+    wanted = (("images", place if table else request.root or place), ("root", request.root if table else None))
+    refuse_clash(out, wanted, settings, command)
     store = Store.open(request.store)
     from wbltr.stages._own_recipe import suited
 
@@ -56,14 +66,13 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     images, parts = found.images, found.parts
     for line in said(found.recipe, found.choices):
         console.notice(line)
-    file = out if out.is_absolute() or str(out).startswith(".") else f"./{out}"
-    command = f"wbltr run --recipe {shlex.quote(str(file))}"
     write_recipe(out, _text(out, request, found), command, console, dry_run=request.dry_run)
     if request.dry_run:
         if request.json:
             console.document({"schema": 1, "command": VERB.name, "dry_run": True, "recipe": str(out)})
         return
-    written = replace(request, recipe=f"{out.parent}/{out.name}", set=[], on_bad_image=None, images=None, root=None)
+    kept = [f"dataset.parts_from={found.recipe.dataset.parts_from or 'null'}"]  # as the recipe has it
+    written = replace(request, recipe=f"{out.parent}/{out.name}", set=kept, on_bad_image=None, images=None, root=None)
     session = Session(VERB, written, images=images)
     made = session.make(session.chain.dataset)
     session.name_results([made])
@@ -80,6 +89,68 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     for line in _summary(images.class_names, parts):
         console.notice(line)
     console.notice(f"next: {command}")
+
+
+def made_before(request: Request, place: Path, out: Path | None) -> Request | None:
+    """The same command on the recipe that is there for this place, where its images have changed since; None: on the place.
+
+    Args:
+        place, out: as `make_dataset` has them.
+    """
+    out = recipe_file(place, out)
+    recipe = recipe_there(out, place)
+    if recipe is None or request.set or request.on_bad_image:
+        return None
+    console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
+    store = Store.open(request.store)
+    with _told(console, request) as runtime:
+        # In silence: what there is to say of the files is said with the command itself.
+        _, images = settle_images(store, recipe, replace(runtime, notice=lambda _: None), request.root)
+    if images is None or kept_from(store, recipe.dataset, images) is None:
+        return None
+    console.notice(f"{out} is there already, and is kept")
+    return replace(request, recipe=f"{out.parent}/{out.name}", images=None)
+
+
+def recipe_file(place: Path, out: Path | None) -> Path:
+    """Where the recipe goes: where --out says, or after the place's name, here."""
+    return expanded(out if out is not None else Path(f"{name_after(place)}.yaml"))
+
+
+def recipe_there(out: Path, place: Path) -> Recipe | None:
+    """The recipe that a file holds, if it is one for this place."""
+    with suppress(WbltrError, OSError, ValueError):
+        recipe = load_recipe(f"{out.parent}/{out.name}")
+        if recipe.dataset.source == "images" and Path(recipe.images).resolve() == expanded(place).resolve():
+            return recipe
+    return None
+
+
+def keep_parts(session: Session) -> None:
+    """Write into the recipe's file from which dataset its images keep their parts; nothing else of it changes.
+
+    Raises:
+        WbltrError: code "usage" where the file cannot hold it, "disk".
+    """
+    kept, name = session.recipe.dataset.parts_from, str(session.request.recipe)
+    before = load_recipe(name)
+    if kept is None or before.dataset.parts_from == kept:
+        return
+    if session.request.images is not None or any(text.strip().startswith("dataset") for text in session.request.set):
+        told = f"{name} is for other images or settings and stays as it is: here --set dataset.parts_from={kept}"
+        session.console.notice(told)
+        return
+    path = Path(name).resolve()
+    data = path.read_bytes()
+    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    text = with_field(data.decode("utf-8-sig"), "dataset", "parts_from", f'"{kept}"')
+    write_file(path, mark + text.encode())
+    after = before.model_copy(update={"dataset": before.dataset.model_copy(update={"parts_from": kept})})
+    if load_recipe(name) != after:
+        write_file(path, data)
+        hint = f"write it yourself, below dataset: parts_from: {kept}"
+        raise WbltrError(f"{name}: cannot take in dataset.parts_from", hint, "usage")
+    session.console.notice(f"{name}: dataset.parts_from is now {kept[:12]}; nothing else has changed")
 
 
 @contextmanager
@@ -148,8 +219,7 @@ def write_recipe(out: Path, text: str, command: str, console: Console, *, dry_ru
     elif there == content:
         console.notice(f"{out} is there already, as it would be written")
     else:
-        hint = f"keep it: {command}; or write another: --out FILE"
-        raise WbltrError(f"{out}: is there already and says something else", hint, "usage")
+        raise clash(out, "", command)
 
 
 def _summary(names: Sequence[str], parts: OwnParts) -> list[str]:

@@ -40,7 +40,8 @@ def predict(request: Request, paths: Sequence[str], top: int, kind: str | None, 
 
     from wbltr.serving.answers import answers
 
-    progress, named = Progress(console), _paths(paths, console)
+    left_out: list[str] = []
+    progress, named = Progress(console), _paths(paths, console, left_out)
     known = None if "-" in paths else [*named]
     images, unread = 0, list[str]()
 
@@ -62,7 +63,9 @@ def predict(request: Request, paths: Sequence[str], top: int, kind: str | None, 
     elif out is not None:
         console.result(str(out))
     if not images:
-        raise WbltrError("no images in what is named", "name images, or folders of images: wbltr predict PATH…", "missing")
+        there = f": {', '.join(left_out)}" if left_out else ""
+        hint = "name images, or folders of images: wbltr predict PATH…"
+        raise WbltrError(f"no images in what is named{there}", hint, "missing")
     if unread:
         more = [f"and {len(unread) - NAMED:,} more"] if len(unread) > NAMED else []
         hint = f"{len(unread):,} of {images:,} images could not be read"
@@ -83,21 +86,27 @@ def _kind(kind: str | None, out: Path | None, as_json: bool) -> Kind:
     return next(known for known in KINDS if known == (ending or asked or "table"))
 
 
-def _paths(named: Sequence[str], console: Console) -> Iterator[str]:
-    """What is named, in order: an image as it is, of a folder its pictures, of `-` the lines of stdin."""
+def _paths(named: Sequence[str], console: Console, left_out: list[str]) -> Iterator[str]:
+    """What is named, in order: an image as it is, of a folder its images, of `-` the lines of stdin.
+
+    Args:
+        left_out: gets what was passed over, in words.
+    """
     from wbltr.serving.images import below
 
-    passed: list[str] = []
+    passed, linked = list[str](), list[str]()
     for name in named:
         if name == "-":
             yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif os.path.isdir(name):  # noqa: PTH112 - a NUL in a name is no error here
-            yield from below(name, passed.append)
+            yield from below(name, passed.append, linked.append)
         else:
             yield name
-    if passed:
-        more = f" and {len(passed) - 1:,} more" if len(passed) > 1 else ""
-        console.notice(f"passed over what is no picture by its ending: {passed[0]}{more}")
+    for over, what in ((passed, "what is no image"), (linked, "links to folders, which are not followed")):
+        if over:
+            more = f" and {len(over) - 1:,} more" if len(over) > 1 else ""
+            left_out.append(f"{what}: {over[0]}{more}")
+            console.notice(f"passed over {left_out[-1]}")
 
 
 def _model(request: Request, trust: bool) -> tuple[About, Predictor]:

@@ -121,7 +121,7 @@ def _input(session: Session, dataset: Artifact, own: Mapping[str, Any]) -> Input
     else:
         shorter = round(side * 256 / 224)
     values = {"channels": len(own["mean"]), "shorter_side": shorter, "side": side, "mean": own["mean"], "std": own["std"]}
-    return Input.model_validate(values)
+    return Input.model_validate(values | {"depth": dataset.config.get("depth")})
 
 
 def _calibrated(session: Session, head: Artifact) -> tuple[Artifact, str, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +26,10 @@ from wbltr.report.provenance import Origin, document
 from wbltr.report.words import head_words
 from wbltr.stages import (
     Lineage,
+    check_root,
+    kept_from,
     lineage,
+    refuse_another_draw,
     settle_embeddings,
     settle_images,
     settle_precision,
@@ -109,6 +113,7 @@ class Session:
             raise WbltrError(f"--list: {verb.name} starts from a dataset that is finished", hint, "usage")
         if "dataset" not in line.known:
             line, runtime = self._look(recipe, line, runtime)
+            recipe = self._with_parts(recipe, runtime.listed)
         elif request.recipe is not None and recipe.dataset.own:
             self._refuse_other_files(recipe, line, runtime)
         source = line.known["dataset"].inputs.get("source", "") if "dataset" in line.known else line.source
@@ -122,6 +127,9 @@ class Session:
             self.store, self.console, recipe, line, runtime, force=request.force, force_inputs=whole, study=verb.study
         )
         self.recipe, self.chain = recipe, self.maker.chain
+        dataset = self.chain.dataset
+        if request.root is not None and isinstance(dataset, Node) and planned(self.store, dataset)[-1][1] is None:
+            check_root(recipe.dataset, request.root, runtime)
         for name in self.names():
             self._check_name(name)
 
@@ -159,6 +167,18 @@ class Session:
             progress.end()
         roots = runtime.roots if listed is None else (listed.root, *runtime.roots)
         return replace(line, source=source), replace(runtime, listed=listed, roots=roots)
+
+    def _with_parts(self, recipe: Recipe, images: Any) -> Recipe:
+        """Of images of one's own that had parts already: make-dataset keeps these, and no other command draws them anew."""
+        typed = any(text.replace(" ", "").startswith(("dataset.parts_from=", "dataset=")) for text in self.request.set)
+        if recipe.dataset.source != "images" or images is None or typed:
+            return recipe
+        if self.verb.name != "make-dataset":
+            command = "" if self.request.images else f"wbltr make-dataset --recipe {shlex.quote(str(self.request.recipe))}"
+            refuse_another_draw(self.store, recipe.dataset, images, command)
+            return recipe
+        kept = kept_from(self.store, recipe.dataset, images)
+        return recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"parts_from": kept})})
 
     def _refuse_other_files(self, recipe: Recipe, line: Lineage, runtime: Runtime) -> None:
         """Of one's own, two sets may have the same section: refuse a recipe whose files are not those of --from.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ from wbltr.cli.seeds import TRAINED
 from wbltr.config import Config
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
-from wbltr.pipeline import Artifact, artifact
+from wbltr.pipeline import Artifact, artifact, artifacts
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, Recipe
 from wbltr.recipe_file import recipe_from_record, recipe_names
-from wbltr.stages import Lineage
+from wbltr.report.words import head_words
+from wbltr.stages import CARRY_A_HEAD, Lineage
 from wbltr.store import Store
 
+OFFERED = 5  # artifacts to start from that are named where none is latest
 SECTIONS: dict[str, type[Config]] = {"dataset": DatasetConfig, "features": FeaturesConfig, "classifier": ClassifierConfig}
 
 
@@ -71,13 +75,51 @@ def starting_artifact(verb: Verb, request: Request, console: Console) -> tuple[A
         raise WbltrError(f"nothing to start from: {error.message}", f"make it first: {verb.make_first}", "missing") from None
     latest = store.ref(verb.default)
     if latest is None or not store.has(latest):
-        where = f"no {verb.default} in {store.root}"
-        raise WbltrError(f"nothing to start from: {where}", f"make it first: {verb.make_first}", "missing")
+        raise _nothing(verb, store, console)
     found = _accepted(artifact(store, latest), verb.default, verb)
-    name = (found.record.get("recipe") or {}).get("name", "no recipe")
+    name = _recipe_of(found) or "no recipe"
     seconds = store.ref_age(verb.default) or 0.0
     console.notice(f"using {found.stage} {latest[:12]} ({name}, {age(seconds)}); another: --from ID")
     return found, store
+
+
+def _nothing(verb: Verb, store: Store, console: Console) -> WbltrError:
+    """There is no artifact that is meant without a word: the refusal, after a list of those that may be named."""
+    told = f"nothing to start from: no {verb.default} in {store.root}"
+    found = [made for made in artifacts(store) if made.stage in verb.accepts and store.has(made.object_id)]
+    if not found:
+        return WbltrError(told, f"make it first: {verb.make_first}", "missing")
+    found.sort(key=_started, reverse=True)
+    listed = found[:OFFERED]
+    more = f", {len(found) - OFFERED:,} more: wbltr store ls" if len(found) > OFFERED else ""
+    console.notice(f"{store.root} has, the newest first{more}:")
+    for made in listed:
+        console.notice("  " + "  ".join([made.object_id[:12], *_described(made)]))
+    stage = verb.default.rpartition("/")[2]
+    best = next((made for made in found if made.stage == stage), found[0])
+    hint = f"name one: --from {best.object_id[:12]} ({', '.join(_described(best))})"
+    rows = [{"artifact": made.object_id, "stage": made.stage, "recipe": _recipe_of(made) or None} for made in listed]
+    return WbltrError(told, hint, "missing", {"artifacts": rows})
+
+
+def _started(made: Artifact) -> str:
+    """When it was begun, as its record has it; text that sorts by time."""
+    return str(made.record.get("witness", {}).get("started", ""))
+
+
+def _described(made: Artifact) -> list[str]:
+    """Stage, which head it is, recipe and age, as far as its record says them."""
+    words = [made.stage]
+    with suppress(KeyError, TypeError, AttributeError):  # a record by other hands
+        words += [head_words(made.stage, made.config, made.record.get("metrics", {}))] if made.stage in CARRY_A_HEAD else []
+    words += [_recipe_of(made)]
+    with suppress(ValueError, TypeError):
+        words += [age(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(_started(made))).total_seconds()))]
+    return [word for word in words if word]
+
+
+def _recipe_of(made: Artifact) -> str:
+    return str((made.record.get("recipe") or {}).get("name") or "")
 
 
 def _as_file(asked: str) -> Path | None:

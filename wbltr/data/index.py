@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wbltr.data.decode import BadImage, decode, jpeg_decoder
 from wbltr.data.digests import Seen, bytes_as_hashed, in_threads
@@ -30,6 +31,7 @@ class Index:
         digests: uint8 `(N, 32)`, SHA-256 of each file.
         shapes: int32 `(N, 2)`, height and width in pixels.
         labels: int64 `(N,)`.
+        depth: bits that files of 16 use, see `wbltr.data.decode.decode`; None: 16. A tensor `()` where it is not None.
     """
 
     paths: NDArray[np.uint8]
@@ -38,9 +40,10 @@ class Index:
     digests: NDArray[np.uint8]
     shapes: NDArray[np.int32]
     labels: NDArray[np.int64]
+    depth: int | None = None
 
     @classmethod
-    def of(cls, files: Files, shapes: NDArray[np.int32], chosen: NDArray[np.int64]) -> Index:
+    def of(cls, files: Files, shapes: NDArray[np.int32], chosen: NDArray[np.int64], depth: int | None = None) -> Index:
         """The chosen images of a part, in this order."""
         paths = [files.paths[number].encode() for number in chosen]
         offsets = np.zeros(len(paths) + 1, np.int64)
@@ -53,16 +56,19 @@ class Index:
             np.frombuffer(digests, np.uint8).reshape(-1, 32),
             shapes[chosen],
             np.array(files.labels, np.int64)[chosen],
+            depth,
         )
 
     @classmethod
     def load(cls, dataset: Mapping[str, Any], part: str) -> Index:
         """A part of a dataset artifact."""
-        return cls(*(dataset[f"{part}.{field.name}"] for field in fields(cls)))
+        depth = dataset.get(f"{part}.depth")
+        return cls(**{name: dataset[f"{part}.{name}"] for name in ARRAYS}, depth=None if depth is None else int(depth))
 
     def tensors(self, part: str) -> dict[str, NDArray[Any]]:
         """What a dataset artifact holds of it."""
-        return {f"{part}.{field.name}": getattr(self, field.name) for field in fields(self)}
+        depth = {} if self.depth is None else {f"{part}.depth": np.array(self.depth, np.uint8)}
+        return {f"{part}.{name}": getattr(self, name) for name in ARRAYS} | depth
 
     def __len__(self) -> int:
         """Images."""
@@ -106,12 +112,25 @@ class Index:
             raise WbltrError(f"{root / path}: changed since the dataset was made", hint, "integrity")
         return data
 
+    def pixels(self, root: Path, number: int, *, verify: bool) -> Tensor:
+        """An image decoded: `(3, H, W)` uint8.
+
+        Raises:
+            WbltrError: as `read` raises.
+            BadImage: it cannot be decoded.
+        """
+        return decode(self.read(root, number, verify=verify), self.depth)
+
     def fingerprint(self) -> bytes:
-        """SHA-256 over paths, digests and labels: equal exactly when the images, their order and labels are."""
+        """SHA-256 over paths, digests, labels and the depth: equal exactly when the images, their order and labels are."""
         digest = hashlib.sha256(self.offsets.astype("<i8").tobytes())
         for array in (self.paths, self.digests, self.labels.astype("<i8")):
             digest.update(np.ascontiguousarray(array).data)
+        digest.update(b"" if self.depth is None else bytes([self.depth]))
         return digest.digest()
+
+
+ARRAYS = tuple(field.name for field in fields(Index) if field.name != "depth")
 
 
 def examine(

@@ -19,6 +19,7 @@ from wbltr.data.listed import PARTS, ListedSet
 from wbltr.errors import WbltrError
 
 SHOWN = 20  # problems of a run that are spelt out; the others are counted
+LIKEWISE = 3  # further places of one problem that are named
 LARGEST = 1 << 29  # bytes of a list
 LONGEST = 4096  # characters of a path
 LONGEST_LINE = 4 * LONGEST + 100  # bytes
@@ -28,16 +29,36 @@ LINE = re.compile(r"(.*\S)[ \t]+(\S+)")
 
 @dataclass
 class Problems:
-    """What is wrong with a set of lists and the files they name, each with its place, in the order found."""
+    """What is wrong with a set of lists and the files they name, each with its place, in the order found.
 
-    lines: list[str] = field(default_factory=list)
+    Attributes:
+        places: kind → what is wrong, the first few places of it, and how many there are; of the first few kinds.
+        count: how many there are, of every kind.
+    """
+
+    places: dict[str, tuple[str, list[str], int]] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, where: str, text: str) -> None:
-        """One problem."""
+    def add(self, where: str, text: str, kind: str = "") -> None:
+        """One problem.
+
+        Args:
+            kind: problems of one kind are told in one line, the text of the first; by default those of one text are.
+        """
         self.count += 1
-        if len(self.lines) < SHOWN:
-            self.lines.append(f"{where}: {text}")
+        kind = kind or text
+        if kind in self.places or len(self.places) < SHOWN:
+            first, some, count = self.places.get(kind, (text, [], 0))
+            self.places[kind] = (first, some if len(some) > LIKEWISE else [*some, where], count + 1)
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each kind."""
+        told = []
+        for text, (first, *others), count in self.places.values():
+            more = f" and {count - 1 - len(others):,} more" if count > 1 + len(others) else ""
+            told.append(f"{first}: {text}" + (f"; likewise {', '.join(others)}{more}" if others else ""))
+        return told
 
     def settle(self, hint: str) -> None:
         """Raise them together, if there are any.
@@ -46,8 +67,8 @@ class Problems:
             WbltrError: code "missing".
         """
         if self.count:
-            more = [f"and {self.count - len(self.lines):,} more"] if self.count > len(self.lines) else []
-            raise WbltrError("\n".join([*self.lines, *more]), hint, "missing")
+            left = self.count - sum(count for _, _, count in self.places.values())
+            raise WbltrError("\n".join([*self.lines, *([f"and {left:,} more"] if left else [])]), hint, "missing")
 
 
 @dataclass(frozen=True)

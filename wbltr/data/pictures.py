@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wbltr.data.crops import fitted, grey, resized
-from wbltr.data.decode import MOST_PIXELS, REFUSALS, BadImage, decode, jpeg_decoder, opened
+from wbltr.data.decode import MOST_PIXELS, REFUSALS, BadImage, jpeg_decoder, opened, shifted, values
 from wbltr.data.digests import bytes_as_hashed, in_threads
 from wbltr.data.imagefiles import Files
+from wbltr.data.signatures import unread
 
 GREY = ("1", "L", "LA", "I", "F")  # Pillow's modes without colour; those of 16 bits begin with I;16
 WEIGHTS = 1 << np.arange(64, dtype=np.uint64)
@@ -32,6 +33,7 @@ class Pictures:
         hashes: uint64 `(N,)`, see `difference_hash`.
         thumbnails: uint8 `(N, 256)`, grey, 16 x 16.
         squares: uint8 `(N, C, S, S)`, see `fitted`; None where no side was asked for.
+        bits: uint8 `(N,)`, how many bits the values of an image of 16 bits use, 8 to 16; of others 0.
         bad: number and reason of those that cannot be decoded.
     """
 
@@ -40,6 +42,7 @@ class Pictures:
     hashes: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
     squares: NDArray[np.uint8] | None
+    bits: NDArray[np.uint8]
     bad: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -58,7 +61,14 @@ def survey(root: Path, files: Files, tick: Callable[[int, int], None]) -> tuple[
 
 
 def see(
-    root: Path, files: Files, side: int | None, channels: int | None, workers: int, tick: Callable[[int, int], None]
+    root: Path,
+    files: Files,
+    side: int | None,
+    channels: int | None,
+    workers: int,
+    tick: Callable[[int, int], None],
+    depth: int | None = None,
+    known: Pictures | None = None,
 ) -> Pictures:
     """Decode every picture once.
 
@@ -66,25 +76,38 @@ def see(
         side, channels: of the squares; None: none are kept.
         workers: threads.
         tick: called with pictures done and pictures in all; may raise to stop.
+        depth: see `wbltr.data.decode.decode`.
+        known: what was seen with another depth and is not needed any more: pictures of 8 bits are not decoded again.
 
     Raises:
         WbltrError: code "integrity" for a file that changed since it was hashed, "missing" for one that cannot be read.
     """
     total = len(files.paths)
-    squares = None if side is None else np.zeros((total, channels or 3, side, side), np.uint8)
-    seen = Pictures(
-        np.zeros((total, 2), np.int32), [b""] * total, np.zeros(total, np.uint64), np.zeros((total, 256), np.uint8), squares
+    seen = known or Pictures(
+        np.zeros((total, 2), np.int32),
+        [b""] * total,
+        np.zeros(total, np.uint64),
+        np.zeros((total, 256), np.uint8),
+        None if side is None else np.zeros((total, channels or 3, side, side), np.uint8),
+        np.zeros(total, np.uint8),
     )
+    squares = seen.squares
+    wanted = range(total) if known is None else np.flatnonzero(known.bits).tolist()
 
     def look(number: int) -> str:
         path = root / files.paths[number]
         data = bytes_as_hashed(path, files.digests[number])
+        if why := unread(data, path.name):
+            return why
         try:
-            pixels = decode(data)
+            found = values(data)
         except BadImage as error:
             return str(error)
+        pixels = found if isinstance(found, Tensor) else shifted(found, depth)
         if side is not None and side**2 * max(pixels.shape[1:]) > MOST_PIXELS * min(pixels.shape[1:]):
             return f"{pixels.shape[1]:,} x {pixels.shape[2]:,} pixels: too long and thin for a square"
+        if not isinstance(found, Tensor):
+            seen.bits[number] = max(8, int(found.max(initial=0)).bit_length())
         seen.shapes[number] = pixels.shape[1:]
         digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
         digest.update(pixels.contiguous().numpy().data)
@@ -95,9 +118,9 @@ def see(
         return ""
 
     jpeg_decoder()
-    done = in_threads(look, range(total), workers, begin=partial(torch.set_num_threads, 1))
-    for number, why in enumerate(done):
-        tick(number + 1, total)
+    done = in_threads(look, wanted, workers, begin=partial(torch.set_num_threads, 1))
+    for place, (number, why) in enumerate(zip(wanted, done, strict=True)):
+        tick(place + 1, len(wanted))
         if why:
             seen.bad.append((number, why))
     return seen

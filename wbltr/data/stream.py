@@ -23,7 +23,7 @@ from torch import Tensor
 from wbltr.data.augment import Augment, AugmentedImages
 from wbltr.data.copies import Copy, Span
 from wbltr.data.crops import centre, cut, random_boxes
-from wbltr.data.decode import BadImage, decode, jpeg_decoder
+from wbltr.data.decode import BadImage, jpeg_decoder
 from wbltr.data.digests import in_threads
 from wbltr.data.index import Index
 from wbltr.errors import WbltrError
@@ -66,13 +66,12 @@ class ImageFiles:
         """
         if self.copy is not None:
             return self.copy.pixels(number)
-        data = self.index.read(self.root, number, verify=not self.verified[number])
-        self.verified[number] = 1
         try:
-            pixels = decode(data)
+            pixels = self.index.pixels(self.root, number, verify=not self.verified[number])
         except BadImage as error:
             path = self.root / self.index.path(number)
             raise WbltrError(f"{path}: cannot be decoded: {error}", "put the original back", "integrity") from None
+        self.verified[number] = 1
         if pixels.shape[1:] != tuple(self.index.shapes[number]):
             path = self.root / self.index.path(number)
             raise WbltrError(f"{path}: changed since the dataset was made", "put the original back", "integrity")

@@ -35,14 +35,14 @@ def drawn_from(dataset: Mapping[str, Any], part: str, labels: Any, roots: Sequen
 
 
 def _files(dataset: Mapping[str, Any], part: str, roots: Sequence[Path]) -> Callable[[int], bytes | None]:
-    from wbltr.data.decode import BadImage, decode
+    from wbltr.data.decode import BadImage
     from wbltr.data.index import Index
 
     index = Index.load(dataset, part)
 
     def picture(place: int) -> bytes | None:
         try:
-            return png(decode(index.read(index.root(roots), place, verify=True)).numpy())
+            return png(index.pixels(index.root(roots), place, verify=True).numpy())
         except (WbltrError, BadImage):  # gone, or another file by now: a page without it is still a page
             return None
 

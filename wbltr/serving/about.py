@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from wbltr.config import Config, Count, Number, Positive
+from wbltr.config import Config, Count, Number, Positive, added_later
 from wbltr.errors import WbltrError, shown
 from wbltr.recipe import FeaturesConfig
 
@@ -29,6 +29,7 @@ class Input(Config):
         shorter_side: what the image's shorter side is brought to, bilinear with anti-aliasing.
         side: of the square that is then cut out of the middle; `shorter_side` is the same, or 256/224 of it.
         mean, std: per channel, of pixels in [0, 1]; the model itself subtracts and divides.
+        depth: bits that an image of 16 uses; None: 16. See `wbltr.data.decode.decode`.
     """
 
     channels: Literal[1, 3]
@@ -36,12 +37,14 @@ class Input(Config):
     side: Side
     mean: tuple[Number, ...]
     std: tuple[Positive, ...]
+    depth: Annotated[int, Field(ge=8, le=16, strict=True)] | None = added_later(None)
 
     def words(self) -> str:
         """The preprocessing as a sentence or two."""
         colours = "RGB" if self.channels == 3 else "grey (ITU-R 601: 0.299 R + 0.587 G + 0.114 B)"
         square = f"{self.side} x {self.side}"
-        return (
+        deep = f"Of images of 16 bits the value divided by {2 ** (self.depth - 8)}, at most 255. " if self.depth else ""
+        return deep + (
             f"The image's shorter side brought to {self.shorter_side} pixels, bilinear with anti-aliasing, the {square} in the "
             f"middle cut out; {colours}, unsigned bytes from 0 to 255. EXIF orientation is not applied. The model itself "
             "divides by 255, subtracts the mean and divides by the standard deviation."
@@ -91,7 +94,7 @@ class About(Config):
 
     def as_json(self) -> str:
         """Text of `model.json`."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(self.model_dump(mode="json") | {"input": self.input.hashed()}, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_about(folder: Path) -> About:

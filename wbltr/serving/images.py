@@ -16,9 +16,10 @@ from torch import Tensor
 from wbltr.data.crops import centre, fitted, grey
 from wbltr.data.decode import MOST_PIXELS, BadImage, decode, jpeg_decoder
 from wbltr.data.digests import in_threads
-from wbltr.data.folders import PICTURES
+from wbltr.data.folders import is_hidden
 from wbltr.data.imagefiles import MOST_BYTES
 from wbltr.data.index import Index
+from wbltr.data.signatures import looked_at, unread
 from wbltr.data.stream import is_index
 from wbltr.errors import WbltrError
 from wbltr.serving.about import Input
@@ -28,21 +29,26 @@ BATCH = 64
 Read = tuple[str, Tensor | str]  # a path with its pixels, or with why there are none
 
 
-def below(folder: str, passed_over: Callable[[str], None]) -> Iterator[str]:
-    """Pictures in a folder and the folders in it, in the order of their names; hidden ones are skipped, links not followed.
+def below(folder: str, passed_over: Callable[[str], None], linked: Callable[[str], None] = lambda _: None) -> Iterator[str]:
+    """Images in a folder and the folders in it, in the order of their names; hidden ones are skipped.
 
-    A folder that cannot be listed stands for itself, so that whoever reads it says why.
+    Images of a kind that cannot be read are among them. A folder that cannot be listed stands for itself, so that whoever
+    reads it says why.
 
     Args:
-        passed_over: told of files that are no pictures by their ending.
+        passed_over: told of files that are no images.
+        linked: told of links to folders, which are not followed.
     """
     closed: list[str] = []
     for here, folders, files in os.walk(folder, onerror=lambda error: closed.append(str(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for path in (os.path.join(here, name) for name in folders):  # noqa: PTH118 - as often as there are images
+            if os.path.islink(path):  # noqa: PTH114
+                linked(path)
         for name in sorted(files):
-            if not name.startswith("."):
-                path = os.path.join(here, name)  # noqa: PTH118 - as often as there are images
-                if name.lower().endswith(PICTURES):
+            if not is_hidden(name):
+                path = os.path.join(here, name)  # noqa: PTH118
+                if looked_at(path) is not None:
                     yield path
                 else:
                     passed_over(path)
@@ -89,7 +95,10 @@ def batches(paths: Iterable[str], wanted: Input, workers: int) -> Iterator[list[
 
     def one(path: str) -> Read:
         try:
-            return path, prepared(decode(read(path)), wanted)
+            data = read(path)
+            if why := unread(data, path):
+                return path, why
+            return path, prepared(decode(data, wanted.depth), wanted)
         except BadImage as error:
             return path, str(error)
 

@@ -13,7 +13,9 @@ from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Node, artifact
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, Part, PosthocConfig, Recipe
 from wbltr.rows import Row
+from wbltr.stages._earlier_parts import kept_from, refuse_another_draw
 from wbltr.stages._settle import (
+    check_root,
     settle_precision,
     settle_shards,
     settle_source,
@@ -53,9 +55,9 @@ from wbltr.store import Store
 __all__ = [
     "CARRY_A_HEAD", "CLASSIFIER", "DATASET", "EMBEDDINGS", "EVAL", "FEATURES", "FINETUNE", "NETWORK_FIELDS", "POSTHOC",
     "STAGES", "SWEEP", "Chain", "EmbeddingsStageConfig", "FinetuneStageConfig", "Lineage", "OwnFile", "PosthocStageConfig",
-    "SweepConfig", "datasets_of", "files_seen", "lineage", "look_at_embeddings", "refuse_adjustment", "settle_embeddings",
-    "settle_images", "settle_precision", "settle_shards", "settle_source", "settle_teachers", "settle_weights",
-    "sharing_hint", "source_roots",
+    "SweepConfig", "check_root", "datasets_of", "files_seen", "kept_from", "lineage", "look_at_embeddings", "refuse_adjustment",
+    "refuse_another_draw", "settle_embeddings", "settle_images", "settle_precision", "settle_shards", "settle_source",
+    "settle_teachers", "settle_weights", "sharing_hint", "source_roots",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -86,12 +87,21 @@ def copied(part: str, index: Index, root: Path, side: int, workers: int, runtime
     return {f"{part}.shards": digests, f"{part}.bounds": bounds, f"{part}.shapes": shapes}
 
 
-def judge(config: DatasetConfig, bad: Sequence[str], runtime: Runtime) -> None:
-    """Refuse images that cannot be decoded, or say that they are skipped."""
+def judge(config: DatasetConfig, bad: Sequence[str], runtime: Runtime, labels: Sequence[str] = ()) -> None:
+    """Refuse images that cannot be decoded, or say that they are skipped.
+
+    Args:
+        bad: a line for each.
+        labels: of each, its class, to be counted; empty: they are not.
+    """
     if not bad:
         return
     shown = [*bad[:SHOWN], *([f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else [])]
+    counts = Counter(labels).most_common()
+    by_class = ", ".join(f"{label} {count:,}" for label, count in counts[:SHOWN])
+    by_class += f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
     if config.on_bad_image == "fail":
-        raise WbltrError("\n".join(shown), "repair them, or leave them out: --on-bad-image skip", "integrity")
-    for line in (f"skipping {len(bad):,} images that cannot be decoded", *shown):
+        hint = "repair or convert them, or leave them out: --on-bad-image skip"
+        raise WbltrError("\n".join(shown), f"by class: {by_class}; {hint}" if by_class else hint, "integrity")
+    for line in (f"skipping {len(bad):,} images that cannot be decoded{by_class and f': {by_class}'}", *shown):
         runtime.notice(line)

@@ -18,6 +18,7 @@ from wbltr.pipeline import Runtime
 from wbltr.stages._dataset_parts import as_json, copied, fingerprint, judge, tell
 
 if TYPE_CHECKING:
+    from wbltr.data.earlier_parts import Had
     from wbltr.data.own_images import OwnImages
     from wbltr.data.pictures import Pictures
 
@@ -34,17 +35,22 @@ class OwnParts:
         rows: part → numbers of its pictures, sorted.
         labels: `(N,)` int64, of every picture.
         counts: `(C,)` int64, training pictures of each class.
+        earlier: how many images were known from an earlier dataset, are new, had another part, are gone; empty: there is none.
     """
 
     rows: Mapping[str, NDArray[np.int64]]
     labels: NDArray[np.int64]
     counts: NDArray[np.int64]
+    earlier: Mapping[str, int]
 
 
-def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig) -> OwnParts:
+def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig, earlier: Had | None = None) -> OwnParts:
     """The parts that the set names itself, and by class and seed those that it does not.
 
     Where parts are drawn, pictures of equal pixels and those of one group stay together.
+
+    Args:
+        earlier: of each image the part that it had, and how many are gone,, which it keeps; see `OwnImages.had`.
 
     Raises:
         WbltrError: code "recipe" where the section asks for parts that are not there, or a class is left without training.
@@ -60,18 +66,41 @@ def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig) -
     pool = np.flatnonzero(sound & ((given == "train") | (given == ""))).tolist()
     groups = group_rows([pictures.marks[row] for row in pool], [images.groups[row] for row in pool])
     parts = given.copy()
-    parts[pool] = split_rows(labels[pool], groups, shares, config.seed)
+    had = None if earlier is None else [earlier.parts[row] for row in pool]
+    parts[pool] = split_rows(labels[pool], groups, shares, config.seed, had)
     if config.val == "none":
         parts[parts == "val"] = ""
     rows = {part: np.flatnonzero(sound & (parts == part)) for part in PARTS}
     counts = np.bincount(labels[rows["train"]], minlength=len(images.class_names)).astype(np.int64)
+    counted = _counted(earlier, parts, sound)
     if not counts.all():
-        shown = ", ".join(images.class_names[label] for label in np.flatnonzero(counts == 0)[:NAMED])
+        lacking = np.flatnonzero(counts == 0)
+        shown = ", ".join(images.class_names[label] for label in lacking[:NAMED])
+        if earlier is not None and np.isin(lacking, labels[sound]).all():
+            told = (
+                f"{images.place}: no training image is left of {shown}: its images, equal ones or their group had other parts"
+            )
+            raise WbltrError(told, "add some, or draw all parts anew: --set dataset.parts_from=null", "recipe")
         raise WbltrError(f"{images.place}: no training picture can be decoded of {shown}", "repair them", "integrity")
     if not len(rows["test"]):
         hint = "repair them" if "test" in given else "give dataset.test_share more, or two pictures or more to a class"
         raise WbltrError(f"{images.place}: no picture to test on", hint, "recipe")
-    return OwnParts(rows, labels, counts)
+    return OwnParts(rows, labels, counts, counted)
+
+
+def _counted(earlier: Had | None, parts: NDArray[np.str_], sound: NDArray[np.bool_]) -> dict[str, int]:
+    if earlier is None:
+        return {}
+    had = np.array(earlier.parts, "<U5")
+    known = sound & (had != "")
+    moved = known & (had != parts)
+    return {"known": int(known.sum()), "new": int((sound & ~known).sum()), "moved": int(moved.sum()), "gone": earlier.gone}
+
+
+def judge_own(config: DatasetConfig, images: OwnImages, pictures: Pictures, runtime: Runtime) -> None:
+    """Refuse images that cannot be decoded, or say that they are skipped; counted by class."""
+    lines = [f"{images.root / images.files.paths[number]}: {why}" for number, why in pictures.bad]
+    judge(config, lines, runtime, [images.class_names[images.files.labels[number]] for number, _ in pictures.bad])
 
 
 def _check_parts(config: DatasetConfig, given: set[str], place: str) -> None:
@@ -91,15 +120,18 @@ def run_own(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
         raise WbltrError("dataset.source: images: nobody has looked at them", "name them: --images DIR", "missing")
     runtime.witness.update(location=str(images.root), place=str(images.place))
     workers = runtime.threads or free_cores()
-    pictures = images.seen(config.side, config.channels, workers, runtime.tick)
-    judge(config, [f"{images.root / images.files.paths[number]}: {why}" for number, why in pictures.bad], runtime)
-    parts = choose_parts(images, pictures, config)
+    had = images.had(config.parts_from, workers, runtime.tick)  # first: it may look at them with another depth
+    pictures = images.seen(config.side, config.channels, workers, runtime.tick, config.depth)
+    judge_own(config, images, pictures, runtime)
+    parts = choose_parts(images, pictures, config, had)
     chosen = np.concatenate([parts.rows[part] for part in PARTS])
     names = np.repeat(PARTS, [len(parts.rows[part]) for part in PARTS])
     twins = find_twins([pictures.marks[row] for row in chosen], pictures.hashes[chosen], pictures.thumbnails[chosen], names)
     more = {
         "skipped": len(pictures.bad),
         "unmeasured": _unmeasured(parts),
+        **({"earlier": parts.earlier} if parts.earlier else {}),
+        **depths(pictures, config.depth),
         **_duplicates(images, pictures, parts, chosen, twins),
     }
     for line in remarks(more):
@@ -133,8 +165,37 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
             lines.append(f"{what}: {count:,} ({examples}{' …' if count > SHOWN else ''})")
     if not found["complete"]:
         lines.append("so many pictures look alike that not all were compared")
+    if earlier := metrics.get("earlier"):
+        known, new, gone, moved = (f"{earlier[name]:,}" for name in ("known", "new", "gone", "moved"))
+        lines.append(f"{known} images are known and keep their parts, {new} are new, {gone} are gone")
+        if earlier["moved"]:
+            lines.append(f"images that moved to another part, beside equal ones or their group: {moved}")
+    lines += used(metrics.get("bits", {}), metrics.get("depth"), metrics.get("clipped", 0))
     if count := metrics["unmeasured"]:
         lines.append(f"classes without a test picture, which are learned and never measured: {count:,}")
+    return lines
+
+
+def depths(pictures: Pictures, depth: int | None) -> dict[str, Any]:
+    """How many images of 16 bits use how many of them, and how many are cut at white; empty where there are none."""
+    used, counts = np.unique(pictures.bits[pictures.bits > 0], return_counts=True)
+    if not len(used):
+        return {}
+    bits = {str(bits): int(count) for bits, count in zip(used, counts, strict=True)}
+    return {"bits": bits, "depth": depth, "clipped": int((pictures.bits > (depth or 16)).sum())}
+
+
+def used(bits: Mapping[str, int], depth: int | None, clipped: int) -> list[str]:
+    """What a user should know of images of 16 bits."""
+    if not bits:
+        return []
+    most, several = max(map(int, bits)), ", ".join(f"{count:,} use {own}" for own, count in bits.items())
+    told = f"{sum(bits.values()):,} images of 16 bits use {most} of them"
+    lines = [told if len(bits) == 1 else f"{told} at most: {several}"]
+    if clipped:
+        lines.append(f"images with values of more than {depth} bits, which are white there: {clipped:,}")
+    if depth is None and most < 16:
+        lines.append(f"they come out dark, at most {(1 << most) - 1 >> 8} of 255: --set dataset.depth={most}")
     return lines
 
 
@@ -153,7 +214,7 @@ def _streamed(
     """An index of each part, with a decoded copy if that is asked for, and the training part's fingerprint."""
     from wbltr.data.index import Index
 
-    indices = {part: Index.of(images.files, pictures.shapes, rows) for part, rows in parts.rows.items()}
+    indices = {part: Index.of(images.files, pictures.shapes, rows, config.depth) for part, rows in parts.rows.items()}
     tensors = {name: tensor for part, index in indices.items() for name, tensor in index.tensors(part).items()}
     if config.copy_side is not None:
         for part, index in indices.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbltr.config import Teacher
-from wbltr.data.known import CONTENT
+from wbltr.data.known import CIFAR10, CIFAR100, CONTENT
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Runtime, artifact, artifacts, look_up
@@ -56,6 +56,21 @@ def settle_source(
         lists = named if all(path.is_file() for path in named) else []
     found = look(LISTED[section.source], lists, roots, seen_files(store, section.source), runtime.tick, runtime.notice)
     return found.content, found
+
+
+def check_root(section: DatasetConfig, root: Path, runtime: Runtime) -> None:
+    """Refuse a --root that is not there or that lacks the known set, before a dataset is planned or made.
+
+    Raises:
+        WbltrError: code "missing".
+    """
+    from wbltr.data.archives import locate, not_found
+
+    archive = {known.name: known for known in (CIFAR10, CIFAR100)}.get(section.source)
+    if archive is not None and locate(archive, runtime.roots) is None:
+        raise not_found(archive, runtime.roots)
+    if archive is None and not root.expanduser().is_dir():
+        raise WbltrError(f"--root {root}: no such folder", "name a folder that is there, or leave it out", "missing")
 
 
 def settle_shards(recipe: Recipe, processes: int, runtime: Runtime) -> Recipe:

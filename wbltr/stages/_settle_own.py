@@ -14,6 +14,7 @@ from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import Artifact, Runtime, artifacts
 from wbltr.recipe import Recipe
+from wbltr.stages._earlier_parts import with_earlier_parts
 from wbltr.stages._seen import seen_files
 from wbltr.store import Store
 
@@ -74,7 +75,9 @@ def settle_images(store: Store, recipe: Recipe, runtime: Runtime, root: Path | N
         runtime.notice(f"{place} is not here; using the dataset {earlier[0].object_id[:12]}")
         return earlier[0].inputs["source"], None
     start = root or (Path(recipe.root) if recipe.root else None)
-    found = look_at_own(place, start, files_seen(store, place), runtime.tick, runtime.notice)
+    known, section = files_seen(store, place), recipe.dataset
+    how = (section.classes, section.on_bad_image, section.class_order)
+    found = with_earlier_parts(store, look_at_own(place, start, known, runtime.tick, runtime.notice, *how))
     return found.content, found
 
 

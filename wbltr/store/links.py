@@ -73,7 +73,7 @@ def links_of(store: Store) -> Links:
                     raise
                 headers[object_id] = None
             with disk_errors(store.path(object_id), "read"):
-                below[object_id] = _ids(read_header(store.path(object_id)))
+                below[object_id] = ids_in(read_header(store.path(object_id)))
     parts: dict[str, list[str]] = defaultdict(list)
     for object_id, request in headers.items():
         if request is not None and (whole := whole_of(request)) is not None:
@@ -88,9 +88,10 @@ def links_of(store: Store) -> Links:
             if record := parse(text, path.stem):
                 records[path.stem] = record["object"]
             for object_id in [record["object"]] if record else made.get(path.stem, ()):
-                below[object_id] |= _ids(text)
+                below[object_id] |= ids_in(text)
     return Links(headers, made, parts, records, below)
 
 
-def _ids(data: bytes) -> set[str]:
+def ids_in(data: bytes) -> set[str]:
+    """Every object id, or what looks like one, in a header or record: of its inputs, and of what its config names."""
     return {found.decode() for found in ID.findall(data)}

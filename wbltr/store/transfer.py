@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from wbltr.errors import WbltrError
-from wbltr.store.keys import DIGEST, key_of, loose_json
+from wbltr.store.keys import DIGEST, canonical_json, key_of, loose_json
+from wbltr.store.links import ids_in
 from wbltr.store.remote import Remote
 from wbltr.store.store import Store
 
@@ -148,7 +149,7 @@ def _reached(
         own = record if record is not None and record["object"] == object_id else None
         found[object_id] = (key, own)
         parts = own.get("parts") if own is not None else None
-        below = [*request["inputs"].values(), *(parts if isinstance(parts, list) else [])]
+        below = [*sorted(ids_in(canonical_json(request))), *(parts if isinstance(parts, list) else [])]
         waiting += [other for other in below if isinstance(other, str) and DIGEST.fullmatch(other)]
     return found
 
