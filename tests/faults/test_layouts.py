@@ -339,7 +339,11 @@ def test_a_tree_that_cannot_be_read_as_meant_is_refused_with_the_names(tmp_path:
     for seed in range(6):
         root = (tmp_path / str(seed) / "set").resolve()
         root.mkdir(parents=True)
-        code, words = make(root, random.Random(f"{make.__name__} {seed}"))
+        chance = random.Random(f"{make.__name__} {seed}")
+        code, words = make(root, chance)
+        if seed % 2:  # names that are no text, in a folder that decides nothing and in a link
+            (root / "odd\n\x1b[31m\udcff").mkdir()
+            (root / "link\r\udce9").symlink_to(tmp_path, target_is_directory=True)
         with pytest.raises(WbltrError) as caught:
             read_folder(root)
         assert caught.value.code == code, caught.value.message

@@ -163,7 +163,8 @@ class _Tree:
             return False
         if not split and (not others or _splits(parts.values())):
             told = f"{self.place}: {_listed(parts)} hold images, but no folder a class: {self.example(base, parts)}"
-            raise WbltrError(told, f"a folder a class in each: {next(iter(parts))}/CLASS/image.jpg", "missing")
+            hint = f"a folder a class in each: {next(iter(parts))}/CLASS/image.jpg; or a table: --csv FILE"
+            raise WbltrError(told, hint, "missing")
         if not others:
             return True
         inner = {name.casefold() for part in split for name in self.within(self.unwrapped((*base, part)))}
