@@ -58,9 +58,17 @@ def shown(text: str, most: int = 100) -> str:
     return visible if len(visible) <= most else f"{visible[:most]}…"
 
 
+COMPARED = 1000  # words that `closest` takes a good look at
+
+
 def closest(word: str, choices: list[str]) -> str:
-    """` Did you mean 'x'?` for the choice nearest to `word`, or nothing when none is near."""
+    """` Did you mean 'x'?` for the choice nearest to `word`, or nothing: none is near. Of very many, those near by the alphabet."""
+    from bisect import bisect
     from difflib import get_close_matches
 
+    if len(choices) > COMPARED:
+        ranked = sorted(choices)
+        place = bisect(ranked, word)
+        choices = ranked[max(0, place - COMPARED // 2) : place + COMPARED // 2]
     near = get_close_matches(word, choices, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

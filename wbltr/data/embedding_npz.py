@@ -116,7 +116,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Turned:
-    """Rows of an array that lies column by column, as pandas gives it. Many are held, since each time all of it is gone through."""
+    """Rows of an array that lies column by column, as pandas gives it; many at once, as each time all is gone through."""
 
     path: Path
     name: str
