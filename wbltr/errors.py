@@ -62,7 +62,7 @@ COMPARED = 1000  # words that `closest` takes a good look at
 
 
 def closest(word: str, choices: list[str]) -> str:
-    """` Did you mean 'x'?` for the choice nearest to `word`, or nothing: none is near. Of very many, those near by the alphabet."""
+    """` Did you mean 'x'?` for the choice nearest to `word`, or nothing; of very many, those near by the alphabet count."""
     from bisect import bisect
     from difflib import get_close_matches
 

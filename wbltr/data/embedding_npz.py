@@ -91,7 +91,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         except Exception:  # of whatever kind: numpy parses it as Python
             raise ValueError("an array's header is none") from None
     if any(type(side) is not int or side < 0 for side in shape):
-        raise ValueError("an array has a side below 0")
+        raise ValueError("an array's shape is none")
     return shape, fortran, dtype
 
 

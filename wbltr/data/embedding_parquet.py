@@ -129,8 +129,10 @@ def columns_of(path: Path, asked: Sequence[str] = (), drop: Sequence[str] = ()) 
             labels = _label_column(opened, opened.own[0])
             telling = _telling(opened, choice, labels)
             if telling:
-                what = "is one-to-one with the labels" if len(telling) == 1 else "are one-to-one with the labels"
-                told = f"column{'s' * (len(telling) > 1)} {listed(telling)} {what}, which a head is to learn"
+                what = "goes" if len(telling) == 1 else "go"
+                told = (
+                    f"column{'s' * (len(telling) > 1)} {listed(telling)} {what} one-to-one with the labels, one value for each"
+                )
                 hint = f"leave them: {flag('--drop', telling[:8])}; or name what to take: --columns NAME,…"
                 raise refused(str(path), told, hint)
         if len(choice.taken) > MOST_NAMED and choice.taken != first_rule(opened.columns, opened.own):
@@ -194,19 +196,41 @@ def parquet_table(path: Path, wanted: Sequence[str] | None) -> Table:
 
 def _length(opened: _Opened, name: str) -> int:
     """How many numbers the lists of a column have: as many as the first."""
-    path, place = str(opened.path), f"{name}."
-    metadata = opened.file.metadata
-    at = [k for k in range(metadata.num_columns) if opened.file.schema.column(k).path.startswith(place)]
-    values = sum(metadata.row_group(g).column(k).num_values for g in range(metadata.num_row_groups) for k in at)
+    path = str(opened.path)
+    values = sum(chunk.num_values for chunk in _chunks(opened, name))
     if values > opened.count * WIDEST or (8 * values > BOMB and 8 * values > TIMES * opened.path.stat().st_size):
         raise refused(path, f"{values:,} numbers in {opened.count:,} lists are more than is read", "save one vector a row")
-    for batch in opened.file.iter_batches(1, columns=[name]):
-        if len(batch):
-            first = batch.column(batch.schema.get_field_index(name))[0]
-            if not first.is_valid:
-                raise refused(path, "row 0 (counted from 0) has no vector", "leave such rows out")
-            return len(first)
-    raise refused(path, "there is nothing in it", EXPECTED)
+    batch = next(batch for batch in opened.file.iter_batches(1, columns=[name]) if len(batch))
+    length = _lengths(_plain(batch.column(batch.schema.get_field_index(name))))[0]
+    if np.isnan(length):
+        raise refused(path, "row 0 (counted from 0) has no vector", "leave such rows out")
+    return int(length)
+
+
+def _lengths(column: Any) -> Array:
+    """How long each list is; NaN where there is none."""
+    import pyarrow.compute as compute
+
+    found: Array = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _chunks(opened: _Opened, name: str) -> list[Any]:
+    """What the file says of each piece of a column.
+
+    A damaged piece ends the process where Arrow's Python asks for it, and is an error where Arrow itself reads it: so that
+    comes first.
+    """
+    metadata, found = opened.file.metadata, []
+    at = [k for k in range(metadata.num_columns) if f"{opened.file.schema.column(k).path}.".startswith(f"{name}.")]
+    for group in range(metadata.num_row_groups):
+        size = metadata.row_group(group).total_byte_size
+        if size > BOMB and size > TIMES * opened.path.stat().st_size:
+            told = f"{size:,} bytes in a file of {opened.path.stat().st_size:,} are more than is read"
+            raise refused(str(opened.path), told, "save it again")
+        next(opened.file.iter_batches(1, row_groups=[group], columns=[name]), None)
+        found += [metadata.row_group(group).column(k) for k in at]
+    return found
 
 
 def _label_column(opened: _Opened, name: str) -> Coded:
@@ -214,13 +238,8 @@ def _label_column(opened: _Opened, name: str) -> Coded:
     import pyarrow as arrow
 
     where, file = f"{opened.path}: {name}", opened.file
-    places = [k for k in range(file.metadata.num_columns) if file.schema.column(k).path == name]
-    sizes = (
-        file.metadata.row_group(g).column(k).total_uncompressed_size
-        for g in range(file.metadata.num_row_groups)
-        for k in places
-    )
-    if max(sum(sizes), 8 * opened.count) > LARGEST_COLUMN:
+    size = sum(chunk.total_uncompressed_size for chunk in _chunks(opened, name))
+    if max(size, 8 * opened.count) > LARGEST_COLUMN:
         raise refused(where, "more than is read", "use shorter names, or fewer rows")
     coder, first = Coder(where), 0
     for batch in file.iter_batches(BLOCK // 8, columns=[name]):
@@ -358,9 +377,7 @@ class _Blocks:
                 first += len(batch)
 
     def _lists(self, column: Any, first: int) -> Array:
-        import pyarrow.compute as compute
-
-        lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+        lengths = _lengths(column)
         if (wrong := np.flatnonzero(lengths != self.dimensions)).size:
             row = int(wrong[0])
             if np.isnan(lengths[row]):

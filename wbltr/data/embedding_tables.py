@@ -80,7 +80,7 @@ class Coder:
         found, places = np.unique(block, return_inverse=True)
         try:
             values = found.tolist()
-        except ValueError:  # numbers that are no code points
+        except (ValueError, SystemError):  # numbers that are no code points
             raise refused(self._where, "holds what is no text", "save text: labels.astype(str)") from None
         self.add(values, places)
 
@@ -222,6 +222,9 @@ def _refuse_alike(where: str, names: Sequence[str]) -> None:
     """Names that nobody can tell apart, and empty ones."""
     if (empty := next((name for name in names if not name.strip()), None)) is not None:
         raise refused(where, f"a label is empty: {empty!r}", "give every row a label")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise refused(where, f"class_names has {shown(twice)!r} more than once", "name every class once")
     if (pair := alike(names)) is not None:
         told = f"labels {shown(pair[0])!r} and {shown(pair[1])!r} differ in {pair[2]}"
         raise refused(where, told, "write one of them everywhere")
