@@ -18,6 +18,7 @@ EMBEDDINGS_MOST = 1e9  # bytes of training embeddings, all views together
 DIMENSIONS = {"small": 64, "resnet32": 64, "resnet18": 512, "resnet50": 2048}
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9._/-]*")
+AS_SET = "as you set it"
 NO_TEXT = ("true", "false", "null")
 
 Choices = dict[str, tuple[Any, str]]  # "section.field" → value, why
@@ -157,7 +158,7 @@ def said(recipe: Recipe, choices: Choices) -> list[str]:
     for path, (value, why) in choices.items():
         own = _at(recipe, path)
         if why and path != "rows":
-            lines.append(f"{path}: {_written(own)} ({why if _covers(own, _plain(value)) else 'as you set it'})")
+            lines.append(f"{path}: {_written(own)} ({why if _covers(own, _plain(value)) else AS_SET})")
     return lines
 
 
@@ -192,7 +193,7 @@ def _section(name: str, section: Any, choices: Choices) -> list[str]:
 
 
 def _comment(value: Any, chosen: Any, why: str) -> str:
-    why = why if _covers(value, _plain(chosen)) else "as you set it"
+    why = why if _covers(value, _plain(chosen)) else AS_SET
     return f"  # {why}" if why else ""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbltr.cli.answer import stop_requested, stoppable
+from wbltr.cli.clash import clash, refuse_clash
 from wbltr.cli.class_chart import class_chart
 from wbltr.cli.console import Console
 from wbltr.cli.progress import Progress
@@ -48,6 +49,11 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     settings = [*([f"dataset.on_bad_image={request.on_bad_image}"] if request.on_bad_image else []), *request.set]
     # A mistyped setting comes before the work.
     recipe_of(name_after(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
+    file = out if out.is_absolute() or str(out).startswith(".") else f"./{out}"
+    command = f"wbltr run --recipe {shlex.quote(str(file))}"
+    table = not place.expanduser().is_dir()
+    wanted = (("images", place if table else request.root or place), ("root", request.root if table else None))
+    refuse_clash(out, wanted, settings, command)
     store = Store.open(request.store)
     from wbltr.stages._own_recipe import suited
 
@@ -56,8 +62,6 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     images, parts = found.images, found.parts
     for line in said(found.recipe, found.choices):
         console.notice(line)
-    file = out if out.is_absolute() or str(out).startswith(".") else f"./{out}"
-    command = f"wbltr run --recipe {shlex.quote(str(file))}"
     write_recipe(out, _text(out, request, found), command, console, dry_run=request.dry_run)
     if request.dry_run:
         if request.json:
@@ -148,8 +152,7 @@ def write_recipe(out: Path, text: str, command: str, console: Console, *, dry_ru
     elif there == content:
         console.notice(f"{out} is there already, as it would be written")
     else:
-        hint = f"keep it: {command}; or write another: --out FILE"
-        raise WbltrError(f"{out}: is there already and says something else", hint, "usage")
+        raise clash(out, "", command)
 
 
 def _summary(names: Sequence[str], parts: OwnParts) -> list[str]:
