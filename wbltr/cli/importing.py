@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from wbltr.cli.clash import refuse_clash
 from wbltr.cli.class_chart import class_chart
 from wbltr.cli.console import Console
 from wbltr.cli.own_images import name_after, write_recipe
@@ -44,6 +45,8 @@ def import_embeddings(
     name = name_after(file)
     out = expanded(out if out is not None else Path(f"{name}.yaml"))
     suffix_of(out, (".yaml", ".yml"))
+    place = str(out) if out.is_absolute() or str(out).startswith(".") else f"./{out}"
+    refuse_clash(out, (("embeddings_file", file),), request.set, f"wbltr compare --recipe {place}")
     head: Choices = {"embeddings_file": (str(file), ""), "features.network": ("none", ""), "embeddings.views": (1, "")}
     settings = [text for text in request.set if text.startswith("dataset.")]
     section = recipe_of(name, "", "", head | dataset_choices(()), settings).dataset
@@ -67,7 +70,6 @@ def import_embeddings(
         "yours to change.\nThe reasons stand beside the values; what is not written here has its default: wbltr recipe show."
     )
     text = recipe_text(recipe, {"embeddings_file": (near, ""), **choices}, title, "", "")
-    place = str(out) if out.is_absolute() or str(out).startswith(".") else f"./{out}"
     kept = out.exists()
     columns_told = {} if seen.columns is None else {"columns": [*seen.columns], "left": [*seen.left]}
     write_recipe(out, text, f"wbltr compare --recipe {place}", console, dry_run=request.dry_run)

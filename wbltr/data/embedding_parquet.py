@@ -200,7 +200,9 @@ def _length(opened: _Opened, name: str) -> int:
     values = sum(chunk.num_values for chunk in _chunks(opened, name))
     if values > opened.count * WIDEST or (8 * values > BOMB and 8 * values > TIMES * opened.path.stat().st_size):
         raise refused(path, f"{values:,} numbers in {opened.count:,} lists are more than is read", "save one vector a row")
-    batch = next(batch for batch in opened.file.iter_batches(1, columns=[name]) if len(batch))
+    batch = next((batch for batch in opened.file.iter_batches(1, columns=[name]) if len(batch)), None)
+    if batch is None:
+        raise refused(path, "there is nothing in it", EXPECTED)
     length = _lengths(_plain(batch.column(batch.schema.get_field_index(name))))[0]
     if np.isnan(length):
         raise refused(path, "row 0 (counted from 0) has no vector", "leave such rows out")
@@ -299,7 +301,7 @@ def _telling(opened: _Opened, choice: Choice, labels: Coded) -> list[str]:
     if classes < 2 or opened.count < classes + LEAST_EVIDENCE:
         return []
     suspects = list(choice.taken)
-    first = next(_numbers(opened, suspects, CHECKED))
+    first = next(_numbers(opened, suspects, CHECKED), np.empty((0, len(suspects))))
     suspects = [name for name, same in zip(suspects, _goes_with(first, labels.codes[: len(first)]), strict=True) if same]
     found = []
     at_once = max(1, TABLE_BYTES // (8 * classes))
@@ -340,7 +342,9 @@ def _numbers(opened: _Opened, names: Sequence[str], rows: int) -> Iterator[Array
     """Columns of numbers as float64 `(n, D)`, so many rows at a time."""
     for batch in opened.file.iter_batches(rows, columns=list(names)):
         if len(batch):
-            yield _stacked(batch, names).astype(np.float64)
+            with np.errstate(invalid="ignore"):
+                values = _stacked(batch, names).astype(np.float64)
+            yield values
 
 
 def _stacked(batch: Any, names: Sequence[str]) -> Array:

@@ -125,7 +125,7 @@ def _fill(config: DatasetConfig, file: OwnEmbeddings, parts: Array, into: Mappin
 
 def _checked(block: Array, table: Table, first: int) -> Array:
     """Rows as float32; what is no number is refused, the first such row named."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         rows = block.astype(np.float32, copy=False)
     finite = np.isfinite(rows).all(1)
     if not finite.all():
