@@ -126,3 +126,11 @@ def test_very_many_columns_and_very_long_numbers_are_no_trouble() -> None:
     wide = " ".join(f"f{k}" for k in range(20_000))
     assert len(chosen(f"{wide} f{'9' * 6000}").taken) == 20_000
     assert "f[0-9]*" in refusal(f"{wide} g0 g1").hint
+
+
+def test_a_hint_with_a_pattern_takes_what_it_names() -> None:
+    numbers = " ".join(str(k) for k in range(1, 30))
+    assert "NAME" in refusal(f"i:0 {numbers}").hint, "no pattern would leave out 0"
+    named = " ".join(f"f{k}" for k in range(30))
+    assert "f[0-9]*" in refusal(f"i:id {named}").hint
+    assert chosen(f"i:id {named}", ["f[0-9]*"]).taken == tuple(named.split())

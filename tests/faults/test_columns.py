@@ -623,5 +623,5 @@ def test_a_place_that_is_no_file_has_a_hint_of_its_own(wbltr: Wbltr, tmp_path: P
     assert "\n  " in done.err
     if "://" in place:
         assert place in done.err
-        assert "fetch it first" in done.err
+        assert "fetch it" in done.err
     counted(ROW, 1)

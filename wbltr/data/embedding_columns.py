@@ -23,6 +23,7 @@ LISTS = ("embedding", "embeddings")  # what a column of lists is called, where t
 MOST_NAMED = 20_000  # columns that a recipe can name
 FEWEST_ROWS_GRID = 3  # of a grid of numbers: two are two families
 FEWEST_OF_GAPS = 3  # columns that look like a family with some left out
+ELLIPSIS = ["NAME", "…"]  # names that are the user's to give
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*", re.ASCII)  # what pandas calls a row's number
 _RUNS = re.compile(r"[0-9]{1,9}")
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")  # what a recipe's text cannot hold
@@ -129,6 +130,8 @@ def _refused(where: str, why: str, hint: str) -> WbltrError:
 
 def flag(name: str, names: Iterable[str]) -> str:
     """A flag with names as it is typed."""
+    if (names := list(names)) == ELLIPSIS:
+        return f"{name} {','.join(names)}"
     return f"{name} {shlex.quote(','.join(chr(34) + n + chr(34) if ',' in n else n for n in names))}"
 
 
@@ -193,7 +196,10 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
     integers = [column.name for column in numbers if column.kind == "integer"]
     if floats and integers:
         told = f"{_columns(integers)} integers beside columns of floats: ids, labels or rows' numbers are no embedding"
-        raise _refused(where, told, f"leave them: {flag('--drop', integers[:8])}; or name what to take: --columns NAME,…")
+        hint = (
+            f"leave them: {flag('--drop', integers[:8])}; or name what to take: {flag('--columns', _pattern(floats, integers))}"
+        )
+        raise _refused(where, told, hint)
     whole = [family for family in families if family.complete]
     if len(whole) > 1 or (whole and len(families) > 1):
         raise _undecided(where, "several numbered families of columns", [family.names for family in families])
@@ -205,7 +211,7 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
         others = [name for name in (*floats, *integers) if name not in family.names]
         if others and (integers or len(others) > 2 * len(family.names)):
             told = f"{listed(family.names)} are numbered, {listed(others)} stand{'s' * (len(others) == 1)} beside them"
-            hint = f"take the numbered: {flag('--columns', _pattern(family.names))}; or name others: --columns NAME,…"
+            hint = f"take the numbered: {flag('--columns', _pattern(family.names, others))}; or name others: --columns NAME,…"
             raise _refused(where, told, hint)
         return Choice(tuple(family.names), (), family=True)
     if integers:
@@ -225,17 +231,20 @@ def _columns(names: Sequence[str]) -> str:
 def _undecided(where: str, what: str, groups: Sequence[Sequence[str]]) -> WbltrError:
     """Several readings, and how each is typed."""
     told = "; ".join(listed(group) for group in groups[:5]) + ("; …" if len(groups) > 5 else "")
-    ways = " or ".join(flag("--columns", _pattern(group)) for group in groups[:2])
+    rest = [[name for other in groups if other is not group for name in other] for group in groups[:2]]
+    ways = " or ".join(flag("--columns", _pattern(group, others)) for group, others in zip(groups, rest, strict=False))
     return _refused(where, f"{what}: {told}", f"name what to take: {ways}")
 
 
-def _pattern(names: Sequence[str]) -> Sequence[str]:
-    """A few names as they are, a long family as a pattern."""
+def _pattern(names: Sequence[str], others: Iterable[str]) -> Sequence[str]:
+    """A few names as they are, a long family as a pattern that none of the others fits."""
     if len(names) <= 8:
         return names
     alike = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)))
     start = names[0][:alike].rstrip("0123456789")
-    return [f"{escape(start)}[0-9]*"] if all(name[len(start) :][:1].isdigit() for name in names) else ["NAME", "…"]
+    pattern = f"{escape(start)}[0-9]*"
+    fits = all(fnmatchcase(name, pattern) for name in names) and not any(fnmatchcase(name, pattern) for name in others)
+    return [pattern] if fits else ELLIPSIS
 
 
 # Families

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wbltr.data.embedding_tables import EXPECTED, LARGEST_COLUMN, Array, refused
-from wbltr.errors import WbltrError, shown
+from wbltr.errors import WbltrError, address, shown
 
 if TYPE_CHECKING:
     from wbltr.data.embedding_files import Member
@@ -19,27 +19,12 @@ if TYPE_CHECKING:
 SHOWN = 10  # names of a file
 PART_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 CHECKED = 1 << 22  # bytes that a hint may read
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")
 
 
 def elsewhere(path: Path) -> WbltrError:
     """What is not there, or no regular file, or an address: which, and how it gets here."""
-    if found := _ADDRESS.search(str(path)):
-        scheme, rest = found[1].lower(), found[2]
-        ways = {
-            "hf": f"hf download {'/'.join(rest.removeprefix('datasets/').split('/')[:2])} --repo-type dataset --local-dir DIR",
-            "s3": f"aws s3 cp s3://{rest} .",
-            "gs": f"gcloud storage cp gs://{rest} .",
-            "http": f"curl -LO http://{rest}",
-            "file": f"/{rest}",
-            "https": f"curl -LO https://{rest}",
-        }
-        hint = (
-            f"{'name' if scheme == 'file' else 'fetch'} it{' first' * (scheme != 'file')}: {ways[scheme]}"
-            if scheme in ways
-            else "fetch it first, and name the file"
-        )
-        return WbltrError(f"{scheme}://{shown(rest)}: addresses are not read, files are", hint, "usage")
+    if (told := address(path)) is not None:
+        return told
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbltr.config import Weights
 from wbltr.dataset_config import DatasetConfig
-from wbltr.errors import WbltrError, closest
+from wbltr.errors import WbltrError, address, closest
 from wbltr.pipeline import Artifact, Runtime, artifacts
 from wbltr.recipe import Recipe
 from wbltr.stages._seen import seen_files
@@ -50,6 +50,8 @@ def settle_embeddings(store: Store, recipe: Recipe, runtime: Runtime) -> tuple[s
         return known_digest(store, path, "embeddings"), path
     earlier = datasets_of(store, recipe)
     if not earlier:
+        if (elsewhere := address(recipe.embeddings_file)) is not None:
+            raise elsewhere
         raise WbltrError(f"{path}: no such file of embeddings", "name it: --set embeddings_file=FILE", "missing")
     runtime.notice(f"{path} is not here; using the dataset {earlier[0].object_id[:12]}")
     return earlier[0].inputs["source"], None
