@@ -355,6 +355,19 @@ def test_the_hint_for_labels_of_another_type_works(tmp_path: Path, name: str, co
     counted(ROW, 1)
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_text_that_is_beyond_unicode_is_refused(tmp_path: Path, order: str, counted: Counted) -> None:
+    for letter in (0x110000, 0x7FFFFFFF, 0xFFFFFFFF, 0xD800):
+        odd = np.array([letter, 97, 98], f"{order}u4")[K].view(f"{order}U1")
+        np.savez(tmp_path / "x.npz", embeddings=X, labels=odd)
+        refusal(lambda: look(tmp_path / "x.npz"))
+        np.savez(tmp_path / "x.npz", embeddings=X, labels=K, split=odd)
+        refusal(lambda: look(tmp_path / "x.npz"))
+        np.savez(tmp_path / "x.npz", embeddings=X, labels=K, class_names=odd[:3])
+        refusal(lambda: look(tmp_path / "x.npz"))
+        counted(ROW, 3)
+
+
 def test_labels_that_are_missing_have_their_row_in_the_hint(tmp_path: Path, counted: Counted) -> None:
     labels = K.astype(float)
     labels[7] = np.nan

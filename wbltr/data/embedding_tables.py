@@ -20,6 +20,7 @@ LARGEST_COLUMN = 1 << 30  # bytes of labels, of splits
 WIDEST = 1 << 20  # dimensions, columns
 MOST_CLASSES = 1 << 20
 LONGEST = 1000  # characters of a label
+MOST_LETTERS = 0x10FFFF  # the last code point of Unicode; numpy's text may hold more
 EXPECTED = "expected embeddings (N, D) and labels (N,), or train_embeddings, train_labels and likewise val_ and test_"
 
 Array = np.ndarray[Any, Any]
@@ -78,11 +79,11 @@ class Coder:
     def add_array(self, block: Array) -> None:
         """The next rows as they are: integers or text."""
         found, places = np.unique(block, return_inverse=True)
-        try:
-            values = found.tolist()
-        except (ValueError, SystemError):  # numbers that are no code points
-            raise refused(self._where, "holds what is no text", "save text: labels.astype(str)") from None
-        self.add(values, places)
+        if found.dtype.kind == "U":
+            letters = np.frombuffer(found.tobytes(), np.dtype("u4").newbyteorder(found.dtype.byteorder))
+            if (letters > MOST_LETTERS).any():
+                raise refused(self._where, "holds what is no text", "save text: labels.astype(str)")
+        self.add(found.tolist(), places)
 
     def done(self) -> Coded:
         """The whole column; it has a row."""
