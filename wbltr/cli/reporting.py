@@ -23,7 +23,7 @@ from wbltr.report.results import Spread, accuracies, spread
 from wbltr.report.tables import Table
 from wbltr.report.words import count, label
 from wbltr.rows import Row
-from wbltr.stages import Chain, Lineage, datasets_of, settle_precision, settle_teachers
+from wbltr.stages import Chain, Lineage, datasets_of, settle_precision, settle_teachers, settle_weights
 from wbltr.store import Store
 
 RENDERED = {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.comma_separated}
@@ -173,6 +173,8 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
     if number == 3 and asked[1] in tables.LARGE and asked[1] not in recipe_names():
         return Finished(None, asked, missing=list(tables.BENCHMARK))
     recipe = load_recipe(asked[1], [*asked[3:], *request.set])
+    if store is not None:
+        recipe, _ = settle_weights(store, recipe)
     found = Finished(recipe, asked)
     seeds = seed_list(request) or (recipe.features.seed,)
     several = [recipe if request.seeds is None else with_seed(recipe, seed) for seed in seeds]

@@ -33,8 +33,8 @@ ALWAYS = (
     "features.network", "dataset.normalize", "features.epochs", "features.weight_decay", "features.select", "eval.flip",
 )  # fmt: skip
 FIRST = (
-    "features.network", "dataset.normalize", "features.stem", "features.image_size", "dataset.side",
-    "features.weights", "features.frozen", "features.epochs", "features.batch_size", "features.weight_decay", "features.select", "eval.flip",
+    "features.network", "dataset.normalize", "features.stem", "features.image_size", "dataset.side", "features.weights",
+    "features.frozen", "features.epochs", "features.batch_size", "features.weight_decay", "features.select", "eval.flip",
 )  # fmt: skip
 BALANCED = ("cb", "cb-bce", "focal-cb", "ldam")  # losses that read β
 HEAD = ("head", "loss", "constraint")  # what of the second stage the name of a head says
@@ -263,7 +263,8 @@ def _words(path: str, ours: Any, recipe: Any, origin: Origin | None, *, differs:
     match path:
         case "features.network":
             parameters = (origin.metrics if origin is not None else {}).get("features", {}).get("parameters")
-            size = f" ({parameters / 1e6:.2f} M parameters)" if differs and parameters is not None else ""
+            whole = differs and not recipe.features.frozen  # else they are the head's alone
+            size = f" ({parameters / 1e6:.2f} M parameters)" if whole and parameters is not None else ""
             return told(path, ours) + size
         case "features.select":
             return _chosen(recipe, origin)
