@@ -407,6 +407,14 @@ def test_a_head_of_the_first_stage_is_not_held_against_the_second() -> None:
         assert told(load_recipe("cifar100-ir100", busy), behind) == told(load_recipe("cifar100-ir100"), behind)
 
 
+def test_a_naive_first_stage_is_a_row_of_the_papers_and_a_second_stage_on_it_is_none() -> None:
+    naive = load_recipe("cifar100-ir100", ["features.weight_decay=0"])
+    for behind in (origin(), origin("posthoc")):
+        assert departures(naive, behind) == [LAST, FLIP]
+        assert "weight decay 0" in other_settings(naive, behind)
+    assert "weight decay 0 instead of 0.005" in (departures(naive, origin("classifier")) or [])
+
+
 @pytest.mark.parametrize("row", [row for row in get_args(Table4Row) if row.startswith(("ce-", "cb"))])
 @pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_every_head_of_the_papers_table_is_none_of_the_departures(name: str, row: Any) -> None:

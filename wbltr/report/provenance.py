@@ -169,7 +169,7 @@ def _of_a_head(setting: Setting) -> bool:
 def _settings(recipe: Any, origin: Origin | None) -> list[Setting]:
     """Every field that the result stands on, the ones that say most first."""
     paper, metrics = protocol(recipe), origin.metrics if origin is not None else {}
-    heads = {} if origin is None else _as_the_paper_has_it(recipe)
+    heads = {} if origin is None else _as_the_paper_has_it(recipe, origin)
     found = []
     for path, ours, theirs, departs in _compared(recipe, paper, heads):
         if path in NO_DEPARTURE or not _stands_on(path, recipe, origin):
@@ -203,10 +203,12 @@ def _compared(recipe: Any, paper: Protocol, heads: Mapping[str, Any]) -> Iterato
         yield from fields(getattr(recipe, section), section, None)
 
 
-def _as_the_paper_has_it(recipe: Any) -> dict[str, Any]:
+def _as_the_paper_has_it(recipe: Any, origin: Origin) -> dict[str, Any]:
     """Fields of a head at their own value, where that makes it one of the paper's: a row of Table 4, or its first stage's."""
     same: dict[str, Any] = {}
     section = recipe.classifier
+    if not origin.second_stage and recipe.features.weight_decay == 0:
+        same["features.weight_decay"] = 0  # the naive rows
     if section.max_norm is None:
         same["classifier.max_norm"] = None  # with or without, the name says it
     parts = ["cb" if section.loss == "cb-bce" else section.loss]
