@@ -212,7 +212,8 @@ def evaluate(request: Request, splits: str) -> None:
     measured = session.head_of(made)
     name = session.head_name(measured)
     row = (name, *(number(result["accuracy"][c]) for c in columns[1:]))
-    under = caption(session.recipe, made.artifact.config, tensors, name, origin=session.origin(made))
+    found = session.behind(made)
+    under = caption(found.recipe, made.artifact.config, tensors, name, origin=found.origin)
     better = f"wbltr posthoc temperature --from {measured.object_id[:12]}"
     if session.recipe.dataset.val == "none" or measured.config.get("method") in ("temperature", "vector"):
         better = ""
