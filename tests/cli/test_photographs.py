@@ -12,7 +12,7 @@ from conftest import Wbltr
 
 PLACE = os.environ.get("WBLTR_TEST_PHOTOS", "")
 pytestmark = pytest.mark.skipif(not PLACE, reason="WBLTR_TEST_PHOTOS names no folder with the grocery photographs")
-ROWS = [*csv.DictReader(Path(PLACE, "pictures.csv").open())] if PLACE else []
+ROWS = [*csv.DictReader(Path(PLACE, "pictures.csv").read_text().splitlines())] if PLACE else []
 TRAINING = Counter(row["label"] for row in ROWS if row["split"] == "train")
 
 
