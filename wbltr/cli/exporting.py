@@ -9,12 +9,13 @@ from typing import Any, get_args
 from wbltr.cli.request import Request
 from wbltr.cli.served import Found, find, serving_verb
 from wbltr.cli.session import Session
+from wbltr.cli.writing import unfinished
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import artifacts
 from wbltr.report.model_card import model_card
 from wbltr.report.results import eval_document
 from wbltr.serving.about import NAME, About, Format
-from wbltr.serving.folder import earlier, publishing, target
+from wbltr.serving.folder import earlier, target
 
 SECTIONS = ("dataset", "features", "embeddings", "classifier", "posthoc", "eval")  # no paths of the user's
 CHECKED = 64  # images of the dataset that the file is checked on
@@ -44,7 +45,7 @@ def export(request: Request, folder: Path, kind: str) -> None:
         session.console.notice(f"writing {found.about.file} and checking it on images of the dataset …")
         train = session.store.load(found.dataset.object_id, ("train.",))
         images = samples(train, session.maker.runtime.roots, found.about.input, CHECKED)
-        with publishing(place) as temporary:
+        with unfinished(place, folder=True) as temporary:
             file = temporary / found.about.file
             save(found.model, found.about, file)
             data = file.read_bytes()
@@ -60,7 +61,7 @@ def export(request: Request, folder: Path, kind: str) -> None:
         of_model = {"format", "file", "sha256", "artifacts", "checked"}
         session.console.document(told | about.model_dump(mode="json", include=of_model))
     else:
-        session.console.result(str(folder))
+        session.console.result(str(folder), one_line=True)
     if about.checked is not None:
         checked = f"on {about.checked.images} images of the dataset the same classes as torch"
         within = f"probabilities within {about.checked.largest_difference:.1g}"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from wbltr.errors import WbltrError
@@ -55,30 +53,6 @@ def earlier(folder: Path, wanted: About) -> About | None:
         if same and found.sha256 == hashlib.sha256((folder / found.file).read_bytes()).hexdigest():
             return found
     raise WbltrError(f"{folder}: is not empty, and is not this export", "name another folder, or remove this one", "usage")
-
-
-@contextmanager
-def publishing(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which gets its name when all is well and is removed otherwise.
-
-    Raises:
-        WbltrError: code "disk".
-    """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        temporary.mkdir()
-        yield temporary
-        for path in (*temporary.iterdir(), temporary):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        temporary.rename(folder)
-    except OSError as error:
-        raise WbltrError(f"{folder}: cannot write: {error.strerror or error}", "name another place", "disk") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def opened(folder: Path) -> tuple[About, bytes]:
