@@ -34,12 +34,12 @@ def export(request: Request, folder: Path, kind: str) -> None:
     from wbltr.machine import prepare
     from wbltr.serving.formats import compared, load, refuse_missing, save
     from wbltr.serving.images import samples
-    from wbltr.serving.model import predictor
+    from wbltr.serving.model import cost, guarded, predictor
 
     refuse_missing(format, writing=True)
     device = prepare("cpu", request.threads)
     found = find(session, format)
-    about = earlier(place, found.about)
+    about = earlier(place, found.about, cost(found.about).most_bytes)
     cached = about is not None
     if about is None:
         session.console.notice(f"writing {found.about.file} and checking it on images of the dataset …")
@@ -50,7 +50,8 @@ def export(request: Request, folder: Path, kind: str) -> None:
             save(found.model, found.about, file)
             data = file.read_bytes()
             written = load(found.about, data, str(file), device)
-            check = compared(predictor(found.model, device), written, images, f"--format {format}")
+            own = guarded(predictor(found.model, device), found.about, "torch")
+            check = compared(own, written, images, f"--format {format}")
             digest = hashlib.sha256(data).hexdigest()
             about = found.about.model_copy(update={"sha256": digest, "checked": check})
             (temporary / NAME).write_text(about.as_json(), encoding="utf-8")

@@ -109,14 +109,16 @@ def _model(request: Request, trust: bool) -> tuple[About, Predictor]:
         session = Session(serving_verb("predict"), request)
 
         from wbltr.machine import prepare
-        from wbltr.serving.model import predictor
+        from wbltr.serving.model import guarded, predictor
 
         found = find(session)
-        return found.about, predictor(found.model, prepare(request.device, request.threads))
+        model = predictor(found.model, prepare(request.device, request.threads))
+        return found.about, guarded(model, found.about, f"head {found.used.object_id[:12]}")
 
+    from wbltr.serving.about import read_about
     from wbltr.serving.folder import opened
 
-    about, data = opened(folder)
+    about = read_about(folder)
     where = str(folder / about.file)
     if about.format == "torch-export" and not trust:
         hint = "if you trust whoever wrote it: --trust; else have it exported as safetensors or onnx"
@@ -124,7 +126,9 @@ def _model(request: Request, trust: bool) -> tuple[About, Predictor]:
 
     from wbltr.machine import prepare
     from wbltr.serving.formats import load
+    from wbltr.serving.model import cost
 
+    data = opened(folder, about, cost(about).most_bytes)
     return about, load(about, data, where, prepare(request.device, request.threads))
 
 
