@@ -48,6 +48,7 @@ ROWS = (
     Row("recipes", "test_recipes.py", 1500),
     Row("lists, CSV, image files", "test_lists_and_images.py", 1500),
     Row("hostile pickles, archives, artifacts", "test_hostile_files.py", 150),
+    Row("exports of strangers", "test_exports.py", 60),
     Row("mirrors", "test_mirrors.py", 25),
     Row("names", "test_names.py", 200),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, shown
 from wbltr.machine import enough_memory
 from wbltr.serving.about import About, Check, Format
 from wbltr.serving.model import Predictor, Served, cost, guarded, predictor, served
@@ -129,7 +129,7 @@ def _from_torch_export(data: bytes, where: str, device: torch.device) -> Predict
 def _damaged(where: str, error: object) -> WbltrError:
     told = (str(error).splitlines() or [type(error).__name__])[0]
     hint = "export it again: wbltr export DIR"
-    return WbltrError(f"{where}: not a model that wbltr exported: {told:.200}", hint, "integrity")
+    return WbltrError(f"{where}: not a model that wbltr exported: {shown(told, 1000)}", hint, "integrity")
 
 
 def compared(first: Predictor, second: Predictor, images: Tensor, where: str) -> Check:

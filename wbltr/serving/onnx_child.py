@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-WORDS = 300  # characters of another library's sentence
+WORDS = 1000  # characters of another library's sentence
 
 
 def frame(data: bytes | memoryview) -> tuple[bytes, bytes | memoryview]:
