@@ -8,7 +8,10 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -154,6 +157,33 @@ def test_an_empty_folder_is_filled(copied: Wbltr) -> None:
     assert copied("export", "empty", "-q").out == "empty\n"
     assert (Path("empty") / "model.safetensors").exists()
     assert not list(Path().glob(".empty*"))
+
+
+COMMANDS = {
+    "mine": ("export", "mine", "--format", "onnx", "-q"),
+    "rows.csv": ("predict", "-", "--out", "rows.csv", "-q"),
+}
+
+
+@pytest.mark.parametrize("place", list(COMMANDS))
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_command_leaves_nothing_and_the_next_removes_what_a_killed_one_left(
+    copied: Wbltr, pictures: Path, monkeypatch: pytest.MonkeyPatch, place: str, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "wbltr.cli.app", *COMMANDS[place]]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(Path().glob(f".{place}.*")):
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(number)
+    child.communicate()
+    assert child.returncode == (143 if number == signal.SIGTERM else -number)
+    assert len(list(Path().glob(f".{place}.*"))) == (number == signal.SIGKILL)
+    assert not Path(place).exists()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(str(pictures / "000.png")))
+    assert copied(*COMMANDS[place]).code == 0
+    assert Path(place).exists()
+    assert not list(Path().glob(f".{place}.*"))
 
 
 @pytest.mark.parametrize(
