@@ -20,25 +20,6 @@ from wbltr.report.tables import COLUMNS, Found, Table, ablation, benchmark_cifar
 ENDS = ("a\rb", "a\nb", "\r\n", "\r", "\x1c", "\x85", "\u2028")
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 CELLS |= st.sampled_from(("", " a", "a ", 'a"b', '"', '""', "a,b", "a;b", "a\tb", "=1", "\ufeff", *ENDS))
-    "",
-    " a",
-    "a ",
-    "a\rb",
-    "a\nb",
-    "\r\n",
-    "\r",
-    'a"b',
-    '"',
-    '""',
-    "a,b",
-    "a;b",
-    "a\tb",
-    "=1",
-    "\ufeff",
-    "\x1c",
-    "\x85",
-    "\u2028",
-)
 
 
 @pytest.fixture
@@ -191,8 +172,6 @@ def test_a_dash_of_the_paper_is_never_a_zero(capsys: pytest.CaptureFixture[str])
 
 @settings(deadline=None)
 @given(st.lists(CELLS, min_size=2, max_size=4))
-    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.sampled_from(CELLS), min_size=2, max_size=4)
-)
 def test_python_reads_back_every_row_of_csv(cells: list[str]) -> None:
     text = f"{csv_line(cells)}\n"
     assert list(csv.reader(io.StringIO(text * 2, newline=""))) == [cells, cells]
