@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from wbltr.cli.console import Console, age, harmless, number, with_deviation
+from wbltr.cli.console import BYTES, Console, age, harmless, json_line, number, with_deviation
 from wbltr.cli.progress import Progress
 from wbltr.recipe import Claim, FeaturesConfig, PosthocConfig
 from wbltr.recipe_file import load_recipe
@@ -192,6 +192,22 @@ def test_a_record_that_says_less_gets_no_words() -> None:
 def test_control_characters_are_shown_not_sent() -> None:
     assert harmless("a\x1b[31mb\u202ec\nd") == "a\\x1b[31mb\\u202ec\\nd"
     assert harmless("τ-norm 猫 é") == "τ-norm 猫 é"
+    assert harmless("می\u200cخواهم 👩\u200d💻") == "می\u200cخواهم 👩\u200d💻"
+
+
+def test_a_pipe_gets_a_result_as_it_is_and_json_says_it_exactly(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "a\x1b[31mb\u202ec\nd\r"
+    Console().result(text, one_line=True)
+    assert capsys.readouterr().out == f"{text}\n"
+    line = json_line({"path": f"{text}\udcff\U000e0067"})
+    assert json.loads(line) == {"path": f"{text}\udcff\U000e0067"}
+    assert line.isascii()
+
+
+def test_bytes_of_a_name_are_written_as_they_are_and_what_an_encoding_lacks_as_codes() -> None:
+    assert "a\udcff\udc80".encode("utf-8", BYTES) == b"a\xff\x80"
+    assert "\ud800é".encode("utf-8", BYTES) == "\\ud800é".encode()
+    assert json.loads('"é😀"'.encode("ascii", BYTES)) == "é😀"
 
 
 def test_a_missing_figure_is_na_never_zero() -> None:

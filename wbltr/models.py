@@ -206,12 +206,19 @@ class Classifier(nn.Module):
         return head if self.scale is None else head | {"head.scale": torch.tensor(self.scale)}
 
 
+def outline(
+    name: str, mean: Sequence[float], std: Sequence[float], stem: Stem = "cifar", prelogit: int | None = None
+) -> Network:
+    """A network's shapes alone, on torch's `meta` device: they take no memory, and computing with them no time."""
+    with torch.device("meta"):
+        return Network(name, mean, std, stem, prelogit)
+
+
 def empty_network(
     name: str, mean: Sequence[float], std: Sequence[float], stem: Stem = "cifar", prelogit: int | None = None
 ) -> Network:
     """A network whose weights are still to be set: made without touching any global generator."""
-    with torch.device("meta"):
-        network = Network(name, mean, std, stem, prelogit)
+    network = outline(name, mean, std, stem, prelogit)
     network.to_empty(device="cpu")
     network.mean.copy_(torch.tensor(mean).view(1, -1, 1, 1))
     network.std.copy_(torch.tensor(std).view(1, -1, 1, 1))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,9 +25,12 @@ from safetensors.torch import load_file, save_file
 from wbltr.cli.exporting import export
 from wbltr.cli.request import Request
 from wbltr.data.sources import load_digits
-from wbltr.serving.about import Input
-from wbltr.serving.formats import CLOSE, compared
+from wbltr.models import new_head, new_network
+from wbltr.serving.about import About, Input, read_about
+from wbltr.serving.folder import opened
+from wbltr.serving.formats import CLOSE, compared, load, save
 from wbltr.serving.images import samples
+from wbltr.serving.model import Served, cost, guarded, predictor
 from wbltr.store import Store
 
 FORMATS = ("safetensors", "onnx", "torch-export")
@@ -53,8 +62,8 @@ def exports(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(text: str) -> tuple[list[str], np.ndarray]:
     """Paths with the classes in order, and the probabilities."""
-    cells = [line.split(",") for line in text.splitlines()[1:]]
-    return [f"{path} {label}" for path, _, label, _ in cells], np.array([float(cell[3]) for cell in cells])
+    cells = [*csv.DictReader(io.StringIO(text))]
+    return [f"{cell['path']} {cell['class']}" for cell in cells], np.array([float(cell["probability"]) for cell in cells])
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -150,6 +159,33 @@ def test_an_empty_folder_is_filled(copied: Wbltr) -> None:
     assert not list(Path().glob(".empty*"))
 
 
+COMMANDS = {
+    "mine": ("export", "mine", "--format", "onnx", "-q"),
+    "rows.csv": ("predict", "-", "--out", "rows.csv", "-q"),
+}
+
+
+@pytest.mark.parametrize("place", list(COMMANDS))
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_command_leaves_nothing_and_the_next_removes_what_a_killed_one_left(
+    copied: Wbltr, pictures: Path, monkeypatch: pytest.MonkeyPatch, place: str, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "wbltr.cli.app", *COMMANDS[place]]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(Path().glob(f".{place}.*")):
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(number)
+    child.communicate()
+    assert child.returncode == (143 if number == signal.SIGTERM else -number)
+    assert len(list(Path().glob(f".{place}.*"))) == (number == signal.SIGKILL)
+    assert not Path(place).exists()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(str(pictures / "000.png")))
+    assert copied(*COMMANDS[place]).code == 0
+    assert Path(place).exists()
+    assert not list(Path().glob(f".{place}.*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -178,6 +214,70 @@ def test_a_file_that_answers_otherwise_than_torch_is_refused() -> None:
     for wrong in (rows + 2e-4, rows.flip(1), rows * float("nan")):
         with pytest.raises(Exception, match="not what torch says"):
             compared(lambda _: rows[: len(_)], lambda _, wrong=wrong: wrong[: len(_)], images, "x")  # type: ignore[misc]
+
+
+FROZEN = Path(__file__).parent / "frozen-exports.zip"
+EARLIER = ("safetensors", "onnx", "gated", "cosine")
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_what_an_earlier_wbltr_exported_answers_as_it_did(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(FROZEN) as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / name
+    about = read_about(folder)
+    model = load(about, opened(folder, about, cost(about).most_bytes), name, torch.device("cpu"))
+    expected = json.loads((folder / "expected.json").read_text())
+    found = model(torch.tensor(expected["images"], dtype=torch.uint8))
+    np.testing.assert_allclose(found.numpy(), expected["probabilities"], atol=CLOSE)
+
+
+@pytest.mark.parametrize("network", ["resnet20", "resnext50"])
+@pytest.mark.parametrize(("head", "prelogit", "stem"), [("cosine", None, "imagenet"), ("gated", 3, "cifar")])
+def test_every_kind_of_network_and_head_answers_as_a_graph(
+    tmp_path: Path, network: str, head: str, prelogit: int | None, stem: Literal["cifar", "imagenet"]
+) -> None:
+    with zipfile.ZipFile(FROZEN) as archive:
+        archive.extractall(tmp_path)
+    mean = (0.5,) * 3
+    net = new_network(network, mean, mean, 0, stem, prelogit)
+    weight, bias = new_head(5, net.embedding_size, 0)
+    tensors = {"head.weight": weight, "head.bias": bias}
+    if head == "cosine":
+        tensors["head.scale"] = torch.tensor(3.0)
+    else:
+        tensors |= {"head.gate.weight": weight[0], "head.gate.bias": bias[0]}
+        tensors |= {"head.gate.scale": bias + 2, "head.gate.shift": bias}
+    other = {"network": network, "head": head, "prelogit": prelogit, "stem": stem}
+    about = read_about(tmp_path / "onnx").model_copy(
+        update=other | {"input": Input(channels=3, shorter_side=16, side=16, mean=mean, std=mean)}
+    )
+    model = Served(net, tensors)
+    save(model, about, tmp_path / "model.onnx")
+    data = (tmp_path / "model.onnx").read_bytes()
+    assert len(data) <= cost(about).most_bytes
+    images = torch.arange(70 * 3 * 256).remainder(251).to(torch.uint8).view(70, 3, 16, 16)
+    compared(predictor(model, torch.device("cpu")), load(about, data, "x", torch.device("cpu")), images, "x")
+
+
+def test_large_images_go_through_a_few_at_a_time() -> None:
+    asked: list[int] = []
+    about = About.model_validate(ABOUT)
+
+    def model(images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return torch.full((len(images), 2), 0.5)
+
+    assert guarded(model, about, "x")(torch.zeros(10, 3, 1024, 1024, dtype=torch.uint8)).shape == (10, 2)
+    assert max(asked) * cost(about).widest <= 1 << 29
+    assert sum(asked) == 10
+
+
+ABOUT = {
+    "recipe": "x", "artifacts": {}, "network": "resnet18", "stem": "imagenet", "prelogit": None, "preprocessing": "",
+    "input": {"channels": 3, "shorter_side": 1170, "side": 1024, "mean": [0.5] * 3, "std": [0.5] * 3}, "head": "linear",
+    "head_words": "", "class_names": ["a", "b"], "calibrated": False, "calibration": "", "outputs": {}, "versions": {},
+}  # fmt: skip
 
 
 # Folders of strangers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -10,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +114,11 @@ def test_unreadable_files_are_named_and_the_others_answered(copied: Wbltr, digit
     (folder / "notes.txt").write_text("no picture")
     said = copied("predict", folder, folder / "none.png", "--format", "csv", "-q")
     assert said.code == 4
-    assert [row.split(",")[0] for row in said.out.splitlines()] == ["path", f"{folder}/a.png", f"{folder}/e.png"]
+    rows = [*csv.DictReader(io.StringIO(said.out))]
+    assert {Path(row["path"]).name for row in rows if row["class"]} == {"a.png", "e.png"}
+    bad = {Path(row["path"]).name: row for row in rows if row["error"]}
+    assert set(bad) == {"b.png", "c.png", "f.png", "none.png"}
+    assert {row[name] for row in bad.values() for name in ("rank", "class", "probability")} == {""}
     for name, why in (
         ("b.png", "no image of a known format"),
         ("c.png", "truncated"),
@@ -121,6 +127,7 @@ def test_unreadable_files_are_named_and_the_others_answered(copied: Wbltr, digit
     ):
         (told,) = [line for line in said.err.splitlines() if name in line]
         assert why in told
+        assert why in bad[name]["error"]
     assert "4 of 6 images could not be read; the others are answered" in said.err
     assert "hidden" not in said.err
     assert "passed over what is no image: " in copied("predict", folder).err
@@ -202,16 +209,78 @@ def test_rows_go_to_a_file_whole(copied: Wbltr, digits: Path, tmp_path: Path) ->
     assert [row["class"] for row in table] == [line["class"] for line in told]
 
 
-def test_a_path_sends_no_escape_codes_to_the_terminal(copied: Wbltr, digits: Path, tmp_path: Path) -> None:
-    odd = tmp_path / "\x1b[31m\x9b5m[bold].png"
-    odd.write_bytes((digits / "000.png").read_bytes())
+ODD = (
+    "a\nb", "a\rb", "a\r\nb", "\na", "a\n", 'a"b"', '"', "a,b", "a;b", "a\tb", " a", "a ", "=1+1", "=cmd|' -C calc'!A0", "+a",
+    "-a", "@a", "'a", "می\u200cخواهم", "क्\u200dष", "👩\u200d💻", "\u202egnp", "a\u2028b", "a\x85b", "a\x0bb", "\ufeffa",
+    "\x1b[31m\x9b5m[bold]", "\udcff\udc80", "\\udcff", "\\n", "a\x7f", "\x01", "é", "e\u0301",
+)  # fmt: skip
+
+
+@pytest.fixture
+def odd_folder(digits: Path, tmp_path: Path) -> Path:
+    """Pictures with names as strangers choose them, and one such file that is none."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ODD:
+        (folder / f"{name}.png").write_bytes((digits / "000.png").read_bytes())
+    (folder / "none\n,=.png").write_bytes(b"<html>")
+    return folder
+
+
+@pytest.mark.parametrize("place", ["pipe", "file"])
+def test_names_come_out_of_a_pipe_and_a_file_as_they_are(copied: Wbltr, odd_folder: Path, tmp_path: Path, place: str) -> None:
+    wanted = {os.fsencode(path) for path in odd_folder.iterdir()}
+    for kind in ("csv", "jsonl"):
+        out = tmp_path / f"rows.{kind}"
+        command = [sys.executable, "-m", "wbltr.cli.app", "predict", str(odd_folder), "--threads", "1", "--top", "2", "-q"]
+        command += ["--format", kind] if place == "pipe" else ["--out", str(out)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 4, done.stderr
+        data = done.stdout if place == "pipe" else out.read_bytes()
+        text = data.decode("utf-8", "surrogateescape")
+        if kind == "csv":
+            rows = [*csv.DictReader(io.StringIO(text, newline=""))]
+            assert [row["rank"] for row in rows].count("2") == len(ODD)
+            paths = [row["path"] for row in rows if row["rank"] != "2"]
+        else:
+            paths = [json.loads(line)["path"] for line in text.split("\n")[: len(wanted)]]
+        assert {os.fsencode(path) for path in paths} == wanted
+        assert len(paths) == len(wanted)
+        odd = {c for c in done.stderr.decode() if c != "\n" and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")}
+        assert not odd, "what tells of the failure is for people"
+
+
+def test_a_terminal_gets_no_control_characters_of_a_name(copied: Wbltr, odd_folder: Path) -> None:
+    import pty
+
     for kind in ("table", "csv", "jsonl"):
-        said = copied("predict", odd, "--format", kind)
-        assert said.code == 0, said.err
-        assert "\x1b[31m" not in said.out
-        assert "\x9b" not in said.out
-        assert "bold" in said.out
-    assert lines(copied("predict", odd, "--json").out)[0]["path"] == str(odd)
+        master, slave = pty.openpty()
+        command = [sys.executable, "-m", "wbltr.cli.app", "predict", str(odd_folder), "--threads", "1", "-q", "--format", kind]
+        plain = os.environ | {"TERM": "dumb"}  # none of rich's own codes
+        child = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=plain)
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody writes there any more
+            while part := os.read(master, 65536):
+                shown += part
+        os.close(master)
+        assert child.wait() == 4
+        text = shown.decode()
+        odd = {c for c in text if c not in "\r\n\u200c\u200d" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+        assert not odd, (kind, odd)
+        if kind != "table":  # which folds names
+            assert "می\u200cخواهم" in text, "what acts on no terminal is shown as it is"
+        if kind == "csv":
+            assert all(line.count(",") >= 4 for line in text.splitlines()), "a name begins no row"
+
+
+def test_bytes_that_are_no_text_come_from_stdin(copied: Wbltr, odd_folder: Path) -> None:
+    names = [path for path in sorted(odd_folder.iterdir()) if "\n" not in str(path)]
+    listed = b"".join(os.fsencode(path) + b"\n" for path in names)
+    command = [sys.executable, "-m", "wbltr.cli.app", "predict", "-", "--threads", "1", "-q", "--json"]
+    done = subprocess.run(command, input=listed, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == list(map(str, names))
 
 
 @pytest.mark.parametrize(

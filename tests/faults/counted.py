@@ -50,6 +50,7 @@ ROWS = (
     Row("tables of images", "test_image_tables.py", 150),
     Row("layouts of folders", "test_layouts.py", 200),
     Row("hostile pickles, archives, artifacts", "test_hostile_files.py", 150),
+    Row("exports of strangers", "test_exports.py", 60),
     Row("mirrors", "test_mirrors.py", 25),
     Row("names", "test_names.py", 200),
     Row("tables and columns", "test_columns.py", 200),

@@ -5,15 +5,21 @@ import io
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wbltr.cli.console import Console
 from wbltr.cli.reporting import show
 from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe
 from wbltr.report import tables
-from wbltr.report.formats import comma_separated, escaped, latex, markdown
+from wbltr.report.formats import comma_separated, csv_line, escaped, latex, markdown
 from wbltr.report.results import Spread
 from wbltr.report.tables import COLUMNS, Found, Table, ablation, benchmark_cifar, benchmark_large
+
+ENDS = ("a\rb", "a\nb", "\r\n", "\r", "\x1c", "\x85", "\u2028")
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+CELLS |= st.sampled_from(("", " a", "a ", 'a"b', '"', '""', "a,b", "a;b", "a\tb", "=1", "\ufeff", *ENDS))
 
 
 @pytest.fixture
@@ -168,3 +174,11 @@ def test_a_dash_of_the_paper_is_never_a_zero(capsys: pytest.CaptureFixture[str])
     assert re.search(r"ACE +n/a +n/a +n/a +56\.6", out)
     assert "| ACE | — | — | — | 56.6 |" in markdown(table)
     assert "ACE,,,,56.6" in comma_separated(table)
+
+
+@settings(deadline=None)
+@given(st.lists(CELLS, min_size=2, max_size=4))
+def test_python_reads_back_every_row_of_csv(cells: list[str]) -> None:
+    text = f"{csv_line(cells)}\n"
+    assert list(csv.reader(io.StringIO(text * 2, newline=""))) == [cells, cells]
+    assert list(csv.reader(io.StringIO(text, newline=""), strict=True)) == [cells]

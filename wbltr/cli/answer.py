@@ -19,7 +19,7 @@ import typer
 from wbltr.cli.console import Console
 from wbltr.cli.request import Request
 from wbltr.distributed import team
-from wbltr.errors import Code, Stopped, WbltrError
+from wbltr.errors import EXIT_CODES, Code, Stopped, WbltrError
 
 _GUEST: ContextVar[bool] = ContextVar("guest", default=False)
 REQUESTED: list[int] = []  # signals received; a list, since a handler can only append
@@ -95,6 +95,32 @@ def stoppable() -> Iterator[None]:
     # Asked for in the last step of this work, or in one too short to look: stop before the next.
     if (stop := stop_requested()) is not None:
         raise stop
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """While something lies about that must not stay: a signal that would kill ends the work as Ctrl-C does, with exit 143."""
+    if threading.current_thread() is not threading.main_thread() or _GUEST.get():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    mine = [number for number, handler in before.items() if handler == signal.SIG_DFL]  # `nohup` ignores one
+
+    def end(_: int, __: FrameType | None) -> None:
+        for other in mine:
+            signal.signal(other, signal.SIG_IGN)  # nor does a second one keep us from cleaning up
+        with suppress(OSError):
+            os.write(2, b"\nstopping\n")
+        raise SystemExit(EXIT_CODES["terminated"])
+
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, before[number])
 
 
 def _signals() -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json as json_module
@@ -24,13 +25,34 @@ LONGEST = 2000  # characters of a line that tells of a failure
 WIDTH_OF_WORDS = 62  # columns of a terminal that a bar leaves to the figures and the time left
 
 
+JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji are written with them, and they act on no terminal
+BYTES = "wbltr-bytes"  # an error handler: bytes of a name that are no text are written as they are, what else as JSON's codes
+
+
 def harmless(text: str) -> str:
     """Text with control characters (escape codes, newlines, direction overrides) made visible."""
     return text if text.isprintable() else "".join(c if _shows(c) else ascii(c)[1:-1] for c in text)
 
 
 def _shows(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return character in JOINERS or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def json_line(document: Mapping[str, Any]) -> str:
+    """A document on one line, its values exact: what acts on a terminal, or is no text, stands there as JSON's escapes."""
+    text = json_module.dumps(document, ensure_ascii=False, allow_nan=False)
+    return text if text.isprintable() else "".join(c if _shows(c) else json_module.dumps(c)[1:-1] for c in text)
+
+
+def _bytes_or_codes(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    character = error.object[error.start]
+    code = ord(character)
+    known = 0xDC80 <= code <= 0xDCFF  # a byte, as the file system's names are decoded
+    return bytes([code - 0xDC00]) if known else json_module.dumps(character)[1:-1], error.start + 1
+
+
+codecs.register_error(BYTES, _bytes_or_codes)
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -68,10 +90,10 @@ class Console:
 
     @staticmethod
     def accept_any_text() -> None:
-        """Let a terminal that cannot show a character see its code instead of an error."""
-        for stream in (sys.stdout, sys.stderr):
+        """Let a stream that has no such character get its code instead of an error, and a name's bytes be any."""
+        for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, BYTES), (sys.stderr, "backslashreplace")):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
+                stream.reconfigure(errors=errors)
 
     # Words
 
@@ -90,17 +112,21 @@ class Console:
             else:
                 print(line, file=sys.stderr, flush=True)
 
-    def result(self, text: str) -> None:
-        """The result: the only thing on stdout."""
+    def result(self, text: str, *, one_line: bool = False) -> None:
+        """The result: the only thing on stdout. A pipe gets it as it is; a terminal, nothing that acts on it.
+
+        Args:
+            one_line: a newline in it belongs to a name, and is made visible on a terminal, too.
+        """
         if self.leads:
-            print("\n".join(map(harmless, text.split("\n"))), flush=True)
+            if sys.stdout.isatty():
+                text = harmless(text) if one_line else "\n".join(map(harmless, text.split("\n")))
+            print(text, flush=True)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """One JSON document on stdout."""
         if self.leads:
-            text = json_module.dumps(document, ensure_ascii=False, allow_nan=False)
-            shown = text if text.isprintable() else "".join(c if _shows(c) else json_module.dumps(c)[1:-1] for c in text)
-            print(shown, flush=True)
+            print(json_line(document), flush=True)
 
     def failure(self, command: str, error: WbltrError) -> None:
         """An error: one line or one line a problem, then what to do; a JSON document where asked."""

@@ -10,13 +10,14 @@ from wbltr.cli.behind import behind
 from wbltr.cli.request import Request
 from wbltr.cli.served import Found, find, serving_verb
 from wbltr.cli.session import Session
+from wbltr.cli.writing import unfinished
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import artifacts
 from wbltr.report.model_card import model_card
 from wbltr.report.provenance import departures, other_settings
 from wbltr.report.results import eval_document
 from wbltr.serving.about import NAME, About, Format
-from wbltr.serving.folder import earlier, publishing, target
+from wbltr.serving.folder import earlier, target
 
 SECTIONS = ("dataset", "features", "embeddings", "classifier", "posthoc", "eval")  # no paths of the user's
 CHECKED = 64  # images of the dataset that the file is checked on
@@ -35,23 +36,24 @@ def export(request: Request, folder: Path, kind: str) -> None:
     from wbltr.machine import prepare
     from wbltr.serving.formats import compared, load, refuse_missing, save
     from wbltr.serving.images import samples
-    from wbltr.serving.model import predictor
+    from wbltr.serving.model import cost, guarded, predictor
 
     refuse_missing(format, writing=True)
     device = prepare("cpu", request.threads)
     found = find(session, format)
-    about = earlier(place, found.about)
+    about = earlier(place, found.about, cost(found.about).most_bytes)
     cached = about is not None
     if about is None:
         session.console.notice(f"writing {found.about.file} and checking it on images of the dataset …")
         train = session.store.load(found.dataset.object_id, ("train.",))
         images = samples(train, session.maker.runtime.roots, found.about.input, CHECKED)
-        with publishing(place) as temporary:
+        with unfinished(place, folder=True) as temporary:
             file = temporary / found.about.file
             save(found.model, found.about, file)
             data = file.read_bytes()
             written = load(found.about, data, str(file), device)
-            check = compared(predictor(found.model, device), written, images, f"--format {format}")
+            own = guarded(predictor(found.model, device), found.about, "torch")
+            check = compared(own, written, images, f"--format {format}")
             digest = hashlib.sha256(data).hexdigest()
             about = found.about.model_copy(update={"sha256": digest, "checked": check})
             (temporary / NAME).write_text(about.as_json(), encoding="utf-8")
@@ -62,7 +64,7 @@ def export(request: Request, folder: Path, kind: str) -> None:
         of_model = {"format", "file", "sha256", "artifacts", "checked"}
         session.console.document(told | about.model_dump(mode="json", include=of_model))
     else:
-        session.console.result(str(folder))
+        session.console.result(str(folder), one_line=True)
     if about.checked is not None:
         checked = f"on {about.checked.images} images of the dataset the same classes as torch"
         within = f"probabilities within {about.checked.largest_difference:.1g}"

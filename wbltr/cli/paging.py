@@ -46,7 +46,7 @@ def report(request: Request, out: Path | None) -> None:
         }
         session.console.document({"schema": 1, "command": "report", "file": str(path), **document})
         return
-    session.console.result(str(path))
+    session.console.result(str(path), one_line=True)
     if found.missing:
         rows = f"{count(len(found.missing), 'row')} not finished ({', '.join(found.missing)})"
         session.console.notice(f"{rows}; make them: {command(session, found, 'run')}")

@@ -65,7 +65,8 @@ def plot(
         write_file(path, drawn.written(path.suffix))
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
     if not request.json:
-        console.result("\n".join(map(str, paths)))
+        for path in paths:
+            console.result(str(path), one_line=True)
         return
     files = {"files": list(map(str, paths)), "caption": drawn.caption}
     console.document({"schema": 1, "command": "plot", "figure": name, **files, "artifacts": made, "series": drawn.summary()})

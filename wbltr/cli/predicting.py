@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from wbltr.cli.console import Console
+from wbltr.cli.console import BYTES, Console, harmless, json_line
 from wbltr.cli.progress import Progress
 from wbltr.cli.request import Request
 from wbltr.cli.served import exported_folder, find, serving_verb
 from wbltr.cli.session import Session
-from wbltr.cli.writing import expanded, suffix_of
+from wbltr.cli.writing import expanded, suffix_of, unfinished
 from wbltr.errors import WbltrError, closest
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["table", "csv", "jsonl"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+COLUMNS = ("path", "rank", "class", "probability", "error")
 NAMED = 20  # images that could not be read and are named at the end
 
 
@@ -55,13 +55,13 @@ def predict(request: Request, paths: Sequence[str], top: int, kind: str | None, 
         for answer in answers(about, model, named if known is None else known, top, advance):
             images += 1
             if answer.why:
-                unread.append(f"{answer.path}: {answer.why}" if len(unread) < NAMED else "")
+                unread.append(f"{harmless(answer.path)}: {answer.why}" if len(unread) < NAMED else "")
             write(answer)
         progress.end()
     if out is not None and request.json:
         console.document({"schema": 1, "command": "predict", "out": str(out), "images": images, "unread": len(unread)})
     elif out is not None:
-        console.result(str(out))
+        console.result(str(out), one_line=True)
     if not images:
         there = f"; passed over {'; '.join(left_out)}" if left_out else ""
         hint = "name images, or folders of images: wbltr predict PATH…"
@@ -97,7 +97,9 @@ def _paths(named: Sequence[str], console: Console, left_out: list[str]) -> Itera
     passed, linked = list[str](), list[str]()
     for name in named:
         if name == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            if isinstance(sys.stdin, io.TextIOWrapper):
+                sys.stdin.reconfigure(newline="\n")  # a carriage return within a name is part of it
+            yield from (line.removesuffix("\n").removesuffix("\r") for line in sys.stdin if line.strip())
         elif os.path.isdir(name):  # noqa: PTH112 - a NUL in a name is no error here
             yield from below(name, passed.append, linked.append)
         else:
@@ -116,14 +118,16 @@ def _model(request: Request, trust: bool) -> tuple[About, Predictor]:
         session = Session(serving_verb("predict"), request)
 
         from wbltr.machine import prepare
-        from wbltr.serving.model import predictor
+        from wbltr.serving.model import guarded, predictor
 
         found = find(session)
-        return found.about, predictor(found.model, prepare(request.device, request.threads))
+        model = predictor(found.model, prepare(request.device, request.threads))
+        return found.about, guarded(model, found.about, f"head {found.used.object_id[:12]}")
 
+    from wbltr.serving.about import read_about
     from wbltr.serving.folder import opened
 
-    about, data = opened(folder)
+    about = read_about(folder)
     where = str(folder / about.file)
     if about.format == "torch-export" and not trust:
         hint = "if you trust whoever wrote it: --trust; else have it exported as safetensors or onnx"
@@ -131,7 +135,9 @@ def _model(request: Request, trust: bool) -> tuple[About, Predictor]:
 
     from wbltr.machine import prepare
     from wbltr.serving.formats import load
+    from wbltr.serving.model import cost
 
+    data = opened(folder, about, cost(about).most_bytes)
     return about, load(about, data, where, prepare(request.device, request.threads))
 
 
@@ -144,38 +150,27 @@ def _writer(console: Console, kind: Kind, out: Path | None, calibrated: bool) ->
         if rows:
             console.table(("image", "class", "%"), rows, "" if calibrated else "probabilities are not calibrated")
         return
-    with _file(out) as file:
+    from wbltr.report.formats import csv_line
 
-        def line(text: str) -> None:
-            console.result(text) if file is None else file.write(f"{text}\n")
+    with _line(console, out) as line:
 
         def write(answer: Answer) -> None:
-            if kind == "jsonl" and file is None:
-                console.document(_document(answer, calibrated))
-                return
-            for text in _csv_rows(answer) if kind == "csv" else [json.dumps(_document(answer, calibrated), ensure_ascii=False)]:
+            for text in map(csv_line, _csv_rows(answer)) if kind == "csv" else [json_line(_document(answer, calibrated))]:
                 line(text)
 
         if kind == "csv":
-            line("path,rank,class,probability")
+            line(csv_line(COLUMNS))
         yield write
 
 
 @contextmanager
-def _file(out: Path | None) -> Iterator[TextIO | None]:
-    """A file that gets its name when all is well, and is removed otherwise; None for stdout."""
+def _line(console: Console, out: Path | None) -> Iterator[Callable[[str], object]]:
+    """What writes a line, to a file or to stdout."""
     if out is None:
-        yield None
+        yield partial(console.result, one_line=True)
         return
-    path = expanded(out)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # Of a name that is no UTF-8 the bytes are written as codes, as JSON has them.
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with unfinished(expanded(out)) as temporary, temporary.open("w", encoding="utf-8", errors=BYTES, newline="") as file:
+        yield lambda text: file.write(f"{text}\n")
 
 
 def _table_rows(answer: Answer) -> list[tuple[str, ...]]:
@@ -184,11 +179,12 @@ def _table_rows(answer: Answer) -> list[tuple[str, ...]]:
     return [(name, label, f"{100 * value:.1f}") for name, (label, value) in zip(names, answer.classes, strict=False)]
 
 
-def _csv_rows(answer: Answer) -> Iterator[str]:
+def _csv_rows(answer: Answer) -> Iterator[Sequence[object]]:
+    """One row a class; of an image that was not read one row that says why."""
+    if answer.why:
+        yield answer.path, "", "", "", answer.why
     for rank, (label, value) in enumerate(answer.classes, 1):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="").writerow((answer.path, rank, label, f"{value:.6f}"))
-        yield text.getvalue()
+        yield answer.path, rank, label, f"{value:.6f}", ""
 
 
 def _document(answer: Answer, calibrated: bool) -> dict[str, Any]:

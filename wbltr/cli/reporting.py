@@ -87,7 +87,7 @@ def report(request: Request, table: str | None, kind: str | None, out: Path | No
         console.document({"schema": 1, "command": "report", "table": number, **body, **told})
         return
     if out is not None:
-        console.result(str(path))
+        console.result(str(path), one_line=True)
     elif kind == "text":
         show(console, built)
     else:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
+from collections.abc import Iterable
 
 from wbltr.report.tables import Section, Table, cells, headings
 
@@ -53,16 +52,25 @@ def escaped(text: str) -> str:
 
 def comma_separated(table: Table) -> str:
     """CSV with a header: section, row, label; each paper figure; each of ours with its standard deviation and n. No caption."""
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
     own = [f"ours {column}{what}" for column in table.columns for what in ("", " sd", " n")]
-    writer.writerow(["section", "row", "label", *(f"paper {column}" for column in table.columns), *own])
+    rows: list[list[object]] = [["section", "row", "label", *(f"paper {column}" for column in table.columns), *own]]
     for section in table.sections:
         for line in section.lines:
             ours: list[float | None] = [v for spread in line.ours for v in (spread.mean, spread.sd, spread.n)]
             # A spreadsheet takes what begins with + for a formula.
-            writer.writerow([section.title, line.row, line.label.removeprefix("+ "), *line.paper, *(ours or [None] * len(own))])
-    return written.getvalue()
+            rows.append([section.title, line.row, line.label.removeprefix("+ "), *line.paper, *(ours or [None] * len(own))])
+    return "".join(f"{csv_line(row)}\n" for row in rows)
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A row of CSV without its end. Python's `csv` before 3.13 leaves a lone carriage return unquoted, which splits the row."""
+    return ",".join(map(_quoted, cells))
+
+
+def _quoted(cell: object) -> str:
+    text = "" if cell is None else str(cell)
+    plain = text.isprintable() and text == text.strip() and not set(text) & set(',;"')
+    return text if plain else '"' + text.replace('"', '""') + '"'
 
 
 def _rows(table: Table, section: Section, nothing: str) -> list[list[str]]:

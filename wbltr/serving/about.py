@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import FailFast, Field, ValidationError, model_validator
 
 from wbltr.config import Config, Count, Number, Positive, added_later
 from wbltr.errors import WbltrError, shown
 from wbltr.recipe import FeaturesConfig
+from wbltr.serving.regular import regular_bytes
 
 Format = Literal["safetensors", "onnx", "torch-export"]
 FILES: dict[Format, str] = {"safetensors": "model.safetensors", "onnx": "model.onnx", "torch-export": "model.pt2"}
 NETWORKS = frozenset(get_args(FeaturesConfig.model_fields["network"].annotation)) - {"none"}
 NAME = "model.json"
 VERSION = 1
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 24
+MOST_FIELDS = 64  # of an object in it
+HELD = 256  # pixels a side at most of an image that a dataset holds
+CUT = 256 / 224  # the shorter side of an image before its square is cut out, in sides of the square
+CROPPED = 1024  # pixels a side at most of a square that is cut out of a file
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Side = Annotated[int, Field(ge=1, le=4096, strict=True)]
+Side = Annotated[int, Field(ge=1, le=round(CROPPED * CUT), strict=True)]
 
 
 class Input(Config):
@@ -35,9 +40,19 @@ class Input(Config):
     channels: Literal[1, 3]
     shorter_side: Side
     side: Side
-    mean: tuple[Number, ...]
-    std: tuple[Positive, ...]
+    mean: Annotated[tuple[Number, ...], Field(max_length=3), FailFast()]
+    std: Annotated[tuple[Positive, ...], Field(max_length=3), FailFast()]
     depth: Annotated[int, Field(ge=8, le=16, strict=True)] | None = added_later(None)
+
+    @model_validator(mode="after")
+    def _a_network_takes_it(self) -> Self:
+        if self.side > (HELD if self.shorter_side == self.side else CROPPED):
+            raise ValueError(f"side: {self.side} is more than any network takes that was trained here")
+        if self.shorter_side not in (self.side, round(self.side * CUT)):
+            raise ValueError(f"shorter_side: {self.shorter_side}, expected {self.side} or {round(self.side * CUT)}")
+        if not all(1e-30 < value < 1e30 for value in (*self.std, *(abs(mean) + 1 for mean in self.mean))):
+            raise ValueError("mean, std: beyond what float32 holds")
+        return self
 
     def words(self) -> str:
         """The preprocessing as a sentence or two."""
@@ -79,15 +94,15 @@ class About(Config):
     artifacts: dict[str, Digest]
     network: str
     stem: Literal["cifar", "imagenet"]
-    prelogit: Count | None
+    prelogit: Annotated[Count, Field(le=1 << 16)] | None
     input: Input
     preprocessing: str
     head: Literal["linear", "cosine", "gated"]
     head_words: str
-    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    class_names: Annotated[tuple[str, ...], Field(min_length=1), FailFast()]
     calibrated: bool
     calibration: str
-    temperature: Positive | None = None
+    temperature: Annotated[Positive, Field(ge=1e-12, le=1e12)] | None = None
     outputs: dict[str, str]
     versions: dict[str, str]
     checked: Check | None = None
@@ -101,22 +116,25 @@ def read_about(folder: Path) -> About:
     """What a folder says of the model in it.
 
     Raises:
-        WbltrError: code "integrity" for what is no such description, "newer" for one of a later version.
+        WbltrError: code "integrity" for what is no such description, "newer" for one of a later version, "missing".
     """
     path, hint = folder / NAME, "export it again: wbltr export DIR"
     try:
-        with path.open("rb") as file:
-            text = file.read(MOST_BYTES)
+        text = regular_bytes(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+    try:
         value: Any = json.loads(text)
         if isinstance(value, dict) and isinstance(value.get("version"), int) and value["version"] > VERSION:
             told = f"{path}: version {value['version']}, this wbltr reads {VERSION}"
             raise WbltrError(told, "update it: pip install --upgrade wbltr", "newer")
+        for fields in (value, *value.values()) if isinstance(value, dict) else ():
+            if isinstance(fields, dict) and len(fields) > MOST_FIELDS:
+                raise WbltrError(f"{path}: an object with {len(fields):,} fields", hint, "integrity")
         about = About.model_validate(value)
-    except OSError as error:
-        raise WbltrError(f"{path}: cannot be read: {error.strerror}", hint, "missing") from None
     except ValidationError as failure:
         first = failure.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where = shown(".".join(map(str, first["loc"]))) or "the whole"
         raise WbltrError(f"{path}: {where}: {first['msg']}", hint, "integrity") from None
     except (ValueError, RecursionError) as error:
         raise WbltrError(f"{path}: not JSON: {error}", hint, "integrity") from None
@@ -125,3 +143,11 @@ def read_about(folder: Path) -> About:
     if about.file != FILES[about.format] or not len(about.input.mean) == len(about.input.std) == about.input.channels:
         raise WbltrError(f"{path}: its file or its channels do not fit what else it says", hint, "integrity")
     return about
+
+
+def unreadable(path: Path, error: OSError | ValueError) -> WbltrError:
+    """What to raise where a file of an export is not there, or is nothing that can be read."""
+    hint = "export it again: wbltr export DIR"
+    if isinstance(error, OSError):
+        return WbltrError(f"{path}: cannot be read: {error.strerror}", hint, "missing")
+    return WbltrError(f"{path}: {error}", hint, "integrity")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from wbltr.errors import WbltrError
-from wbltr.serving.about import NAME, About, read_about
+from wbltr.serving.about import NAME, About, read_about, unreadable
+from wbltr.serving.regular import regular_bytes
 
 
 def is_export(folder: Path) -> bool:
     """Whether a folder holds an exported model."""
     try:
-        return (folder.expanduser() / NAME).is_file()
+        return os.path.lexists(folder.expanduser() / NAME)  # whatever lies there is read as one, and refused then
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, ~nobody
         return False
 
@@ -41,8 +40,11 @@ def target(folder: Path) -> Path:
     return folder
 
 
-def earlier(folder: Path, wanted: About) -> About | None:
+def earlier(folder: Path, wanted: About, most: int) -> About | None:
     """The same export, if it lies there whole already.
+
+    Args:
+        most: bytes that its model may have.
 
     Raises:
         WbltrError: code "usage" where anything else lies there.
@@ -52,48 +54,27 @@ def earlier(folder: Path, wanted: About) -> About | None:
     with suppress(WbltrError):
         found = read_about(folder)
         same = found.model_copy(update={"sha256": None, "checked": None}) == wanted
-        if same and found.sha256 == hashlib.sha256((folder / found.file).read_bytes()).hexdigest():
+        if same and opened(folder, found, most):
             return found
     raise WbltrError(f"{folder}: is not empty, and is not this export", "name another folder, or remove this one", "usage")
 
 
-@contextmanager
-def publishing(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which gets its name when all is well and is removed otherwise.
+def opened(folder: Path, about: About, most: int) -> bytes:
+    """The bytes of an exported model's file.
+
+    Args:
+        about: what `read_about` said of it.
+        most: bytes that such a model may have.
 
     Raises:
-        WbltrError: code "disk".
+        WbltrError: code "integrity" where the file is not the one that was exported, "missing".
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        temporary.mkdir()
-        yield temporary
-        for path in (*temporary.iterdir(), temporary):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        temporary.rename(folder)
-    except OSError as error:
-        raise WbltrError(f"{folder}: cannot write: {error.strerror or error}", "name another place", "disk") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def opened(folder: Path) -> tuple[About, bytes]:
-    """What an exported folder says of its model, and the bytes of the model's file.
-
-    Raises:
-        WbltrError: what `read_about` raises; code "integrity" where the file is not the one that was exported.
-    """
-    about = read_about(folder)
     path = folder / about.file
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WbltrError(f"{path}: cannot be read: {error.strerror}", "export it again: wbltr export DIR", "missing") from None
+        data = regular_bytes(path, most)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
     if hashlib.sha256(data).hexdigest() != about.sha256:
         told = f"{path}: its bytes are not those that {NAME} names"
         raise WbltrError(told, "export it again: wbltr export DIR", "integrity")
-    return about, data
+    return data

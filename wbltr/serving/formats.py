@@ -10,17 +10,16 @@ import io
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, shown
+from wbltr.machine import enough_memory
 from wbltr.serving.about import About, Check, Format
-from wbltr.serving.model import Predictor, Served, predictor, served
+from wbltr.serving.model import Predictor, Served, cost, guarded, predictor, served
+from wbltr.serving.onnx_program import INPUT, OUTPUTS, OnnxProgram, Unfit
 
-INPUT, OUTPUTS = "images", ("logits", "probabilities")
 CLOSE = 1e-4  # of a probability
 
 
@@ -68,16 +67,18 @@ def load(about: About, data: bytes, where: str, device: torch.device) -> Predict
     """A model from its file's bytes; an archive of torch.export runs code, see above.
 
     Raises:
-        WbltrError: code "integrity" where the bytes are not such a model, "missing" without onnxruntime.
+        WbltrError: code "integrity" where the bytes are not such a model, "missing" without onnxruntime; the model itself
+            raises "integrity" for answers that are none.
     """
     refuse_missing(about.format, writing=False)
     match about.format:
         case "safetensors":
-            return _from_safetensors(about, data, where, device)
+            found = _from_safetensors(about, data, where, device)
         case "onnx":
-            return _from_onnx(data, where)
+            found = _from_onnx(about, data, where)
         case "torch-export":
-            return _from_torch_export(data, where, device)
+            found = _from_torch_export(data, where, device)
+    return guarded(found, about, where)
 
 
 def _from_safetensors(about: About, data: bytes, where: str, device: torch.device) -> Predictor:
@@ -86,28 +87,22 @@ def _from_safetensors(about: About, data: bytes, where: str, device: torch.devic
 
     try:
         tensors = tensors_of(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError, TypeError, AttributeError) as error:
         raise _damaged(where, error) from None
     return predictor(served(about, tensors, where), device)
 
 
-def _from_onnx(data: bytes, where: str) -> Predictor:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
+def _from_onnx(about: About, data: bytes, where: str) -> Predictor:
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own hierarchy, below Exception
+        program = OnnxProgram(data, about, cost(about))
+    except Unfit as error:
         raise _damaged(where, error) from None
-    taken, given = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
-    if taken != [INPUT] or OUTPUTS[1] not in given:
-        raise _damaged(where, f"it takes {taken} and gives {given}")
 
     def probabilities(images: Tensor) -> Tensor:
-        found: Any = session.run([OUTPUTS[1]], {INPUT: np.ascontiguousarray(images.numpy())})
-        return torch.from_numpy(found[0])
+        try:
+            return program(images)
+        except Unfit as error:
+            raise _damaged(where, error) from None
 
     return probabilities
 
@@ -121,9 +116,12 @@ def _from_torch_export(data: bytes, where: str, device: torch.device) -> Predict
         raise _damaged(where, error) from None
 
     def probabilities(images: Tensor) -> Tensor:
-        with torch.inference_mode():
-            found: Tensor = module(images.to(device))[1]
-            return found.cpu()
+        with torch.inference_mode(), enough_memory("try --device cpu"):
+            try:
+                found: Tensor = module(images.to(device))[1]
+                return found.cpu()
+            except (AttributeError, IndexError, TypeError, ValueError, AssertionError) as error:
+                raise _damaged(where, error) from None
 
     return probabilities
 
@@ -131,7 +129,7 @@ def _from_torch_export(data: bytes, where: str, device: torch.device) -> Predict
 def _damaged(where: str, error: object) -> WbltrError:
     told = (str(error).splitlines() or [type(error).__name__])[0]
     hint = "export it again: wbltr export DIR"
-    return WbltrError(f"{where}: not a model that wbltr exported: {told:.200}", hint, "integrity")
+    return WbltrError(f"{where}: not a model that wbltr exported: {shown(told, 1000)}", hint, "integrity")
 
 
 def compared(first: Predictor, second: Predictor, images: Tensor, where: str) -> Check:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -23,6 +22,7 @@ from wbltr.data.signatures import looked_at, unread
 from wbltr.data.stream import is_index
 from wbltr.errors import WbltrError
 from wbltr.serving.about import Input
+from wbltr.serving.regular import regular_bytes
 
 BATCH = 64
 
@@ -62,15 +62,10 @@ def read(path: str) -> bytes:
         BadImage: in words, why not.
     """
     try:
-        # Without blocking: a named pipe would wait for a writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            own = os.fstat(file.fileno())
-            if not stat.S_ISREG(own.st_mode):
-                raise BadImage("is no regular file")
-            return file.read(MOST_BYTES + 1)
+        return regular_bytes(path, MOST_BYTES)
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from None
-    except ValueError as error:  # a NUL in a name
+    except ValueError as error:
         raise BadImage(str(error)) from None
 
 
