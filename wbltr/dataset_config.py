@@ -32,9 +32,8 @@ class DatasetConfig(Config):
     # Columns of a parquet file that hold the embeddings; null: the list column, or every column of numbers but label and split.
     columns: tuple[str, ...] | None = added_later(None)
     class_order: Literal["text", "number"] = added_later("text")  # of one's own classes: by name, or by the number that it is
-    classes: Literal["outermost", "innermost"] = added_later(
-        "outermost"
-    )  # which folders are classes, where folders hold folders
+    # Which folders are classes, where folders hold folders.
+    classes: Literal["outermost", "innermost"] = added_later("outermost")
     # Bits that images of one's own use where their files have 16; the upper 8 of these are kept. Null: 16.
     depth: Annotated[int, Field(ge=8, le=16, strict=True)] | None = added_later(None)
     # A dataset whose images keep their parts, by content; what is new is drawn.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -58,9 +60,40 @@ def shown(text: str, most: int = 100) -> str:
     return visible if len(visible) <= most else f"{visible[:most]}…"
 
 
+COMPARED = 1000  # words that `closest` takes a good look at
+
+
 def closest(word: str, choices: list[str]) -> str:
-    """` Did you mean 'x'?` for the choice nearest to `word`, or nothing when none is near."""
+    """` Did you mean 'x'?` for the choice nearest to `word`, or nothing; of very many, those near by the alphabet count."""
+    from bisect import bisect
     from difflib import get_close_matches
 
+    if len(choices) > COMPARED:
+        ranked = sorted(choices)
+        place = bisect(ranked, word)
+        choices = ranked[max(0, place - COMPARED // 2) : place + COMPARED // 2]
     near = get_close_matches(word, choices, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+_ADDRESS = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9+.-]+):/+([^/].*)")  # pathlib makes one slash of two
+
+
+def address(place: object) -> WbltrError | None:
+    """What to raise for an address that stands where a file or folder is named; None: it is none."""
+    found = _ADDRESS.search(str(place))
+    if found is None:
+        return None
+    scheme, rest = found[1].lower(), found[2]
+    whole = shlex.quote(shown(f"{scheme}://{rest}", 1000))
+    kind = "dataset" if rest.startswith("datasets/") else "model"
+    repository = "/".join(rest.removeprefix("datasets/").split("/")[:2])
+    ways = {
+        "hf": f"hf download {shlex.quote(shown(repository))} --repo-type {kind} --local-dir DIR",
+        "s3": f"aws s3 cp --recursive {whole} DIR" if rest.endswith("/") else f"aws s3 cp {whole} .",
+        "gs": f"gcloud storage cp -r {whole} .",
+        "http": f"curl -LO {whole}",
+        "https": f"curl -LO {whole}",
+    }
+    hint = f"fetch it: {ways[scheme]}; then name what lies here" if scheme in ways else "fetch it, then name what lies here"
+    return WbltrError(f"{scheme}://{shown(rest)}: addresses are not read, files and folders here are", hint, "usage")

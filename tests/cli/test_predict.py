@@ -126,6 +126,45 @@ def test_unreadable_files_are_named_and_the_others_answered(copied: Wbltr, digit
     assert "passed over what is no image: " in copied("predict", folder).err
 
 
+def test_the_first_bytes_tell_images_in_a_folder_from_other_files(copied: Wbltr, digits: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    (folder / "@eaDir").mkdir(parents=True)
+    good = Image.open(digits / "000.png")
+    for name, kind in (
+        ("photo", "PNG"),
+        ("scan.jfif", "JPEG"),
+        ("x.dat", "BMP"),
+        ("x.tif", "TIFF"),
+        ("@eaDir/thumb.jpg", "JPEG"),
+    ):
+        good.save(folder / name, kind)
+    good.save(folder / "raw.nef", "TIFF")
+    for name in ("phone.HEIC", "phone", "renamed.jpg"):
+        (folder / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    (folder / "empty.webp").touch()
+    (folder / "labels.csv").write_text("path,label")
+    os.mkfifo(folder / "pipe")
+    (folder / "more").symlink_to(digits, target_is_directory=True)
+    said = copied("predict", folder, "--json")
+    assert said.code == 4, said.err
+    told = {Path(str(line["path"])).name: line for line in lines(said.out) if "path" in line}
+    assert {name for name, line in told.items() if "class" in line} == {"photo", "scan.jfif", "x.dat", "x.tif"}
+    unread = {name: line["error"] for name, line in told.items() if "error" in line}
+    assert unread.keys() == {"raw.nef", "phone.HEIC", "phone", "renamed.jpg", "empty.webp"}
+    for name, kind in (("raw.nef", "camera RAW"), ("phone.HEIC", "HEIC"), ("phone", "HEIC"), ("renamed.jpg", "HEIC")):
+        assert kind in str(unread[name])
+    assert all(name in said.err for name in ("labels.csv", str(folder / "more")))
+
+
+def test_a_folder_without_an_image_is_refused_with_what_is_there(copied: Wbltr, digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "linked").symlink_to(digits, target_is_directory=True)
+    said = copied("predict", tmp_path)
+    assert said.code == 3
+    refusal = " ".join(said.err.partition("error:")[2].split())
+    assert all(str(tmp_path / name) in refusal for name in ("notes.txt", "linked"))
+
+
 def test_a_json_line_for_each_image_and_one_for_the_failure(copied: Wbltr, digits: Path) -> None:
     said = copied("predict", digits / "000.png", "none.png", "--json")
     assert said.code == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,24 @@ def test_a_frozen_network_keeps_its_weights_and_the_whole_chain_runs_on_it(tmp_p
     for name, tensor in torch.load(weights, weights_only=True).items():
         if not name.startswith("fc."):
             assert torch.equal(torch.from_numpy(made[f"network.backbone.{name}"]), tensor), name
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    told = done.document["provenance"]
+    assert (told["frozen"], told["weights"]) == (True, {"origin": "file", "sha256": digest})
+    words = [f"from weights file {digest[:12]}", "frozen network"]
+    assert set(words) <= set(told["departures"])
+    assert not any("parameters" in one for one in told["departures"]), "those of the head alone are not the network's"
+    assert wbltr("report", "--from", done.document["artifact"], "--out", "page.html").code == 0
+    assert wbltr("export", "model", "--from", done.document["inputs"]["head"], "--threads", "1").code == 0
+    again = tuple(word for word in (*recipe, "--set", "features.frozen=true") if word not in ("--threads", "1", "--root", root))
+    places = {
+        "caption": wbltr("run", *recipe, "--set", "features.frozen=true").out,
+        "page": Path("page.html").read_text("utf-8"),
+        "card": Path("model/README.md").read_text("utf-8"),
+        "table": wbltr("report", "--table", "3", *again).out,
+    }
+    for place, text in places.items():
+        for word in words:
+            assert word in " ".join(text.split()), f"{place}: {word}"
 
 
 def test_weights_are_known_by_their_bytes_wherever_they_lie(tmp_path: Path, wbltr: Wbltr, weights: Path) -> None:

@@ -102,7 +102,6 @@ def test_labels_that_are_numbers_count_class_names_where_there_are_some(tmp_path
         ({"embeddings": X, "labels": Y, "split": np.array(["train"] * 5 + ["dev"])}, "row 5 .*split 'dev'"),
         ({"embeddings": X, "labels": Y, "class_names": np.array(["a", "b"])}, "label 2, but class_names has 2"),
         ({"embeddings": X, "labels": np.array(list("aabbcx")), "class_names": np.array(list("abc"))}, "label 'x' is not among"),
-        ({"embeddings": np.asfortranarray(X), "labels": Y}, "Fortran order"),
         ({"embeddings": X, "labels": np.array([*"abcab", None], object)}, "pickled Python objects, which are not read"),
         (
             {"train_embeddings": X, "train_labels": Y, "test_embeddings": X[:, :3], "test_labels": Y},

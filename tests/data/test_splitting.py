@@ -122,16 +122,19 @@ def test_what_had_a_part_keeps_it_and_what_belongs_together_takes_the_latest(
         assert "train" in parts[labels == label] or not free
 
 
-@given(class_sizes, st.lists(st.integers(0, 30), min_size=8, max_size=8), st.integers(0, 99))
-@settings(max_examples=100, deadline=None)
-def test_a_set_that_grows_moves_no_row_and_its_shares_stay_what_they_were(sizes: list[int], more: list[int], seed: int) -> None:
+@given(class_sizes, st.lists(st.integers(0, 30), min_size=8, max_size=8), st.integers(0, 99), st.sampled_from([0.1, 0.2, 0.5]))
+@settings(max_examples=150, deadline=None)
+def test_a_set_that_grows_moves_no_row_and_its_shares_stay_what_they_were(
+    sizes: list[int], more: list[int], seed: int, share: float
+) -> None:
+    shares = {"test": share, "val": 0.1}
     before = np.repeat(np.arange(len(sizes)), sizes)
-    first = split_rows(before, None, SHARES, seed)
+    first = split_rows(before, None, shares, seed)
     labels = np.concatenate((before, np.repeat(np.arange(len(sizes)), more[: len(sizes)])))
-    parts = split_rows(labels, None, SHARES, seed, [*first.tolist(), *[""] * (len(labels) - len(before))])
+    parts = split_rows(labels, None, shares, seed, [*first.tolist(), *[""] * (len(labels) - len(before))])
     assert (parts[: len(before)] == first).all()
     for size, test in zip(np.bincount(labels).tolist(), by_class(labels, parts, "test"), strict=True):
-        assert test == min(max(round(0.2 * size), 1), size // 2)
+        assert test == min(max(round(share * size), 1), size // 2)
 
 
 def test_a_set_that_did_not_change_is_not_drawn_again() -> None:

@@ -52,6 +52,7 @@ ROWS = (
     Row("hostile pickles, archives, artifacts", "test_hostile_files.py", 150),
     Row("mirrors", "test_mirrors.py", 25),
     Row("names", "test_names.py", 200),
+    Row("tables and columns", "test_columns.py", 200),
 )
 BY_NAME = {row.name: row for row in ROWS}
 

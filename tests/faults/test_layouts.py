@@ -43,6 +43,7 @@ SPELT: dict[str, list[str]] = {
 WRAPPERS = ["data", "archive", "my pictures", "dataset-v2", "train_test_split", "pets (1)"]
 Rows = set[tuple[str, str, str]]
 Maker = Callable[[Path, random.Random], Rows]
+Refused = Callable[[Path, random.Random], tuple[str, list[str]]]  # makes a tree: the error's code, and words that it has
 
 
 def images(root: Path, folder: str, label: str, part: str, chance: random.Random, count: int = 0) -> Rows:
@@ -187,9 +188,9 @@ def litter(root: Path, base: Path, rows: Rows, chance: random.Random) -> None:
             (base / "labels" / "train" / "0.json").write_text("{}")
 
 
-def read(root: Path, **more: str) -> tuple[Rows, list[str]]:
+def read(root: Path, classes: str = "outermost") -> tuple[Rows, list[str]]:
     said: list[str] = []
-    rows: list[OwnRow] = read_folder(root, said.append, **more)
+    rows: list[OwnRow] = read_folder(root, said.append, classes=classes)
     return {(row.path, row.label, row.part) for row in rows}, said
 
 
@@ -211,7 +212,7 @@ def test_every_image_gets_the_class_and_part_that_it_was_laid_out_with(tmp_path:
         counted(ROW, 1)
 
 
-# Refused: how it is made, the error's code, and what the message names.
+# Refused
 
 
 def extra(root: Path, chance: random.Random) -> tuple[str, list[str]]:
@@ -329,16 +330,20 @@ def validation_beside_classes(root: Path, chance: random.Random) -> tuple[str, l
     return "recipe", ["two readings"]
 
 
-WRONG = [extra, twins, flat, half_split, no_train, links_alone, unreadable, no_text, one_class, nothing]
+WRONG: list[Refused] = [extra, twins, flat, half_split, no_train, links_alone, unreadable, no_text, one_class, nothing]
 WRONG += [class_and_part_in_one_name, parts_inside_one_of_several, validation_beside_classes]
 
 
 @pytest.mark.parametrize("make", WRONG, ids=lambda make: make.__name__)
-def test_a_tree_that_cannot_be_read_as_meant_is_refused_with_the_names(tmp_path: Path, make: Maker, counted: Counted) -> None:
+def test_a_tree_that_cannot_be_read_as_meant_is_refused_with_the_names(tmp_path: Path, make: Refused, counted: Counted) -> None:
     for seed in range(6):
         root = (tmp_path / str(seed) / "set").resolve()
         root.mkdir(parents=True)
-        code, words = make(root, random.Random(f"{make.__name__} {seed}"))
+        chance = random.Random(f"{make.__name__} {seed}")
+        code, words = make(root, chance)
+        if seed % 2:  # names that are no text, in a folder that decides nothing and in a link
+            (root / "odd\n\x1b[31m\udcff").mkdir()
+            (root / "link\r\udce9").symlink_to(tmp_path, target_is_directory=True)
         with pytest.raises(WbltrError) as caught:
             read_folder(root)
         assert caught.value.code == code, caught.value.message
@@ -371,7 +376,7 @@ def test_the_innermost_folders_are_classes_where_that_is_asked_for(tmp_path: Pat
 
 
 @pytest.mark.parametrize("make", [extra, flat, half_split, links_alone, unreadable, no_text, one_class])
-def test_the_command_refuses_it_in_one_line(tmp_path: Path, make: Maker, wbltr: Wbltr, counted: Counted) -> None:
+def test_the_command_refuses_it_in_one_line(tmp_path: Path, make: Refused, wbltr: Wbltr, counted: Counted) -> None:
     root = tmp_path / "set"
     root.mkdir()
     code, _ = make(root, random.Random(0))

@@ -82,13 +82,19 @@ def test_of_another_set_there_are_no_figures_of_the_papers_and_no_columns_for_th
 
 
 def test_a_caption_names_how_ours_were_measured(recipe: Recipe) -> None:
-    told = tables.protocol(recipe, [2, 0, 1])
-    for word in ("cifar100-ir100", "ResNet-34", "200 epochs", "weight decay 0.005", "last epoch", "τ chosen on validation"):
-        assert word in told
-    assert told.endswith("mean ± standard deviation over seeds 0, 1, 2")
+    ours, differing = tables.protocol(recipe, [2, 0, 1])
+    for word in ("cifar100-ir100", "ResNet-34", "200 epochs", "weight decay 0.005", "τ chosen on validation"):
+        assert word in ours
+    assert ours.endswith("mean ± standard deviation over seeds 0, 1, 2")
+    assert "differs from the paper: last epoch instead of the best on test, no flip averaging" in differing
     flattering = load_recipe("cifar100-ir100", ["eval.flip=true", "features.select=best-test"])
-    assert "best epoch on the test set (features), which flatters" in tables.protocol(flattering, [0])
-    assert "flip averaging on, seed 0" in tables.protocol(flattering, [0])
+    told = "\n".join(tables.protocol(flattering, [0]))
+    assert "best epoch on the test set (features), which flatters, flip averaging" in told
+    assert "test part, seed 0" in told
+    frozen = ["features={network: resnet18, stem: imagenet, weights: IMAGENET1K_V1, frozen: true}", "classifier.loss=focal"]
+    told = "\n".join(tables.protocol(load_recipe("cifar100-ir100", frozen), [0]))
+    for word in ("from IMAGENET1K_V1 weights", "frozen network", "ResNet-18 instead of ResNet-34", "focal loss"):
+        assert word in told
 
 
 @pytest.fixture(params=["one run", "three seeds", "nothing"])

@@ -163,6 +163,15 @@ def embed(
     out: Annotated[
         Path | None, typer.Option(help="With --import, the recipe that is written; default: NAME.yaml here.", metavar="FILE")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="With --import, the columns of a parquet file that are the embeddings: names, f*, f0..f63.", metavar="A,B,…"
+        ),
+    ] = None,
+    drop: Annotated[
+        str | None, typer.Option(help="With --import, columns of a parquet file to leave.", metavar="A,B,…")
+    ] = None,
 ) -> None:
     """Example:  wbltr embed --import my-embeddings.npz
 
@@ -170,7 +179,7 @@ def embed(
     """
     from wbltr.cli import making
 
-    making.embed(request, part, file, out)
+    making.embed(request, part, file, out, columns, drop)
 
 
 @verb(app, "train-classifier", STARTING)

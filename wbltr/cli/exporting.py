@@ -6,12 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import Any, get_args
 
+from wbltr.cli.behind import behind
 from wbltr.cli.request import Request
 from wbltr.cli.served import Found, find, serving_verb
 from wbltr.cli.session import Session
 from wbltr.errors import WbltrError, closest
 from wbltr.pipeline import artifacts
 from wbltr.report.model_card import model_card
+from wbltr.report.provenance import departures, other_settings
 from wbltr.report.results import eval_document
 from wbltr.serving.about import NAME, About, Format
 from wbltr.serving.folder import earlier, publishing, target
@@ -79,6 +81,7 @@ def _card(session: Session, found: Found, about: About) -> str:
             calibrated = made.inputs["head"] == found.used.object_id
             document |= {"limits": (made.config["many"], made.config["few"]), "calibrated": calibrated}
             measured[made.object_id, str(document["on"])] = document
+    trained = behind(session.store, session.recipe, found.head)
     counts = session.store.load(found.dataset.object_id, ("class_counts",))["class_counts"].tolist()
     return model_card(
         about.model_dump(mode="json"),
@@ -86,4 +89,6 @@ def _card(session: Session, found: Found, about: About) -> str:
         found.dataset.record.get("metrics", {}),
         counts,
         list(measured.values()),
+        other_settings(trained.recipe, trained.origin),
+        departures(trained.recipe, trained.origin),
     )

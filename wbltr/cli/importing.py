@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from wbltr.cli.clash import refuse_clash
 from wbltr.cli.class_chart import class_chart
 from wbltr.cli.console import Console
 from wbltr.cli.own_images import name_after, write_recipe
@@ -27,11 +28,14 @@ VERB = Verb("embed --import")
 STEPS = 3000  # of the first stage, at the least where 100 epochs have so many
 
 
-def import_embeddings(request: Request, file: Path, out: Path | None) -> None:
+def import_embeddings(
+    request: Request, file: Path, out: Path | None, columns: str | None = None, drop: str | None = None
+) -> None:
     """The whole command.
 
     Args:
         out: where the recipe goes; None: after the file's name, here.
+        columns, drop: of a parquet file, those that are the embeddings, and those that are not; names between commas.
     """
     if request.recipe is not None or request.start is not None:
         given = "--recipe" if request.recipe is not None else "--from"
@@ -41,12 +45,22 @@ def import_embeddings(request: Request, file: Path, out: Path | None) -> None:
     name = name_after(file)
     out = expanded(out if out is not None else Path(f"{name}.yaml"))
     suffix_of(out, (".yaml", ".yml"))
-    seen = look_at_embeddings(file)
+    place = str(out) if out.is_absolute() or str(out).startswith(".") else f"./{out}"
+    refuse_clash(out, (("embeddings_file", file),), request.set, f"wbltr compare --recipe {place}")
     head: Choices = {"embeddings_file": (str(file), ""), "features.network": ("none", ""), "embeddings.views": (1, "")}
+    settings = [text for text in request.set if text.startswith("dataset.")]
+    section = recipe_of(name, "", "", head | dataset_choices(()), settings).dataset
+    seen = look_at_embeddings(file, columns, drop, section)
     choices = dataset_choices(seen.given)
-    section = recipe_of(name, "", "", head | choices, [text for text in request.set if text.startswith("dataset.")]).dataset
+    if seen.columns is not None:
+        choices["dataset.columns"] = ([*seen.columns], "")
+    if seen.numbered:
+        choices["dataset.class_order"] = ("number", "the classes are whole numbers")
+    section = recipe_of(name, "", "", head | choices, settings).dataset
     choices |= training_choices(section, seen)
     recipe = recipe_of(name, "", "", head | choices, request.set)
+    if seen.told:
+        console.notice(seen.told)
     for line in said(recipe, choices):
         console.notice(line)
     home = out.parent.resolve()
@@ -56,12 +70,12 @@ def import_embeddings(request: Request, file: Path, out: Path | None) -> None:
         "yours to change.\nThe reasons stand beside the values; what is not written here has its default: wbltr recipe show."
     )
     text = recipe_text(recipe, {"embeddings_file": (near, ""), **choices}, title, "", "")
-    place = str(out) if out.is_absolute() or str(out).startswith(".") else f"./{out}"
     kept = out.exists()
+    columns_told = {} if seen.columns is None else {"columns": [*seen.columns], "left": [*seen.left]}
     write_recipe(out, text, f"wbltr compare --recipe {place}", console, dry_run=request.dry_run)
     if request.dry_run:
         if request.json:
-            console.document({"schema": 1, "command": VERB.name, "dry_run": True, "recipe": str(out)})
+            console.document({"schema": 1, "command": VERB.name, "dry_run": True, "recipe": str(out), **columns_told})
         return
     session = Session(VERB, replace(request, recipe=f"{out.parent}/{out.name}", set=[]))
     try:
@@ -74,7 +88,7 @@ def import_embeddings(request: Request, file: Path, out: Path | None) -> None:
     tensors = session.store.load(made.artifact.object_id, ("class_",))
     names, counts = class_names(tensors), tensors["class_counts"].tolist()
     if request.json:
-        told = {"recipe": str(out), "class_counts": dict(zip(names, counts, strict=True))}
+        told = {"recipe": str(out), "class_counts": dict(zip(names, counts, strict=True)), **columns_told}
         console.document(session.document(made, told))
     else:
         console.result(made.artifact.object_id)

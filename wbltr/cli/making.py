@@ -97,15 +97,23 @@ def train_features(request: Request) -> None:
         session.team.dismiss()
 
 
-def embed(request: Request, part: str, file: Path | None = None, out: Path | None = None) -> None:
+def embed(
+    request: Request,
+    part: str,
+    file: Path | None = None,
+    out: Path | None = None,
+    columns: str | None = None,
+    drop: str | None = None,
+) -> None:
     """One part of the images through the network; or embeddings of one's own from a file."""
     if file is not None:
         from wbltr.cli import importing
 
-        importing.import_embeddings(request, file, out)
+        importing.import_embeddings(request, file, out, columns, drop)
         return
-    if out is not None:
-        raise WbltrError("--out: a recipe is written with --import alone", "leave it out", "usage")
+    for option, given in (("--out", out), ("--columns", columns), ("--drop", drop)):
+        if given is not None:
+            raise WbltrError(f"{option}: is for --import alone", "leave it out", "usage")
     parts: tuple[Part, ...] = get_args(Part)
     if part not in parts:
         raise WbltrError(f"--part: no part '{part}'.{closest(part, list(parts))}", f"one of {', '.join(parts)}", "usage")
@@ -204,7 +212,8 @@ def evaluate(request: Request, splits: str) -> None:
     measured = session.head_of(made)
     name = session.head_name(measured)
     row = (name, *(number(result["accuracy"][c]) for c in columns[1:]))
-    under = caption(session.recipe, made.artifact.config, tensors, name, origin=session.origin(made))
+    found = session.behind(made)
+    under = caption(found.recipe, made.artifact.config, tensors, name, origin=found.origin)
     better = f"wbltr posthoc temperature --from {measured.object_id[:12]}"
     if session.recipe.dataset.val == "none" or measured.config.get("method") in ("temperature", "vector"):
         better = ""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wbltr.cli.behind import behind
 from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.pipeline import Artifact, Made, artifact, artifacts, planned
@@ -121,8 +122,12 @@ def _pictures(session: Session, line: Lineage, measured: Artifact, tensors: Mapp
 
 
 def _caption(session: Session, found: Found, shown: Measured) -> str:
-    origin = session.origin(Made(found.shown, True, 0.0))
-    return caption(found.recipe, found.shown.config, shown.tensors, shown.name, origin=origin)
+    store, recipe = session.store, found.recipe
+    rows = {label(row, recipe.classifier.loss): behind(store, recipe, made, row) for row, made in found.rows.items()}
+    here = behind(store, recipe, found.shown)
+    if found.shown not in found.rows.values():
+        rows[shown.name] = here
+    return caption(here.recipe, found.shown.config, shown.tensors, shown.name, rows=rows)
 
 
 def _findings(session: Session, line: Lineage, tensors: Mapping[str, Any]) -> list[Any]:
@@ -143,8 +148,7 @@ def _facts(session: Session, found: Found) -> dict[str, str]:
     differing = told["departures"]
     facts = {
         "Recipe": found.recipe.name + (f" ({found.recipe.paper})" if found.recipe.paper else ""),
-        "Chosen": told["selection"],
-        "Flip averaging": "on" if told["flip"] else "off",
+        "How": ", ".join(told["settings"]),
         "Training images": f"fingerprint {told['fingerprint']}" if told["fingerprint"] else "",
         "Differs from the paper": "" if differing is None else ", ".join(differing) or "in nothing that is recorded",
         "Measurement": found.shown.object_id,

@@ -63,7 +63,7 @@ def predict(request: Request, paths: Sequence[str], top: int, kind: str | None, 
     elif out is not None:
         console.result(str(out))
     if not images:
-        there = f": {', '.join(left_out)}" if left_out else ""
+        there = f"; passed over {'; '.join(left_out)}" if left_out else ""
         hint = "name images, or folders of images: wbltr predict PATH…"
         raise WbltrError(f"no images in what is named{there}", hint, "missing")
     if unread:

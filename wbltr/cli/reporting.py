@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from wbltr.cli.behind import behind
 from wbltr.cli.console import Console
 from wbltr.cli.request import Request
 from wbltr.cli.seeds import seed_list, with_seed
@@ -17,11 +18,12 @@ from wbltr.pipeline import Artifact, Runtime, planned
 from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.report import formats, tables
+from wbltr.report.provenance import OfRow
 from wbltr.report.results import Spread, accuracies, spread
 from wbltr.report.tables import Table
-from wbltr.report.words import count
+from wbltr.report.words import count, label
 from wbltr.rows import Row
-from wbltr.stages import Chain, Lineage, datasets_of, settle_precision, settle_teachers
+from wbltr.stages import Chain, Lineage, datasets_of, settle_precision, settle_teachers, settle_weights
 from wbltr.store import Store
 
 RENDERED = {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.comma_separated}
@@ -40,6 +42,7 @@ class Finished:
         asked: how it is named on the command line.
         rows: row → its figures.
         artifacts: row → ids of the evals that they are from.
+        behind: row as it is named → what its last eval came from.
         seeds: of the runs that are in them.
         missing: rows that are not finished.
     """
@@ -48,6 +51,7 @@ class Finished:
     asked: tuple[str, ...]
     rows: dict[str, dict[str, Spread]] = field(default_factory=dict)
     artifacts: dict[str, list[str]] = field(default_factory=dict)
+    behind: dict[str, OfRow] = field(default_factory=dict)
     seeds: set[int] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
 
@@ -169,6 +173,8 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
     if number == 3 and asked[1] in tables.LARGE and asked[1] not in recipe_names():
         return Finished(None, asked, missing=list(tables.BENCHMARK))
     recipe = load_recipe(asked[1], [*asked[3:], *request.set])
+    if store is not None:
+        recipe, _ = settle_weights(store, recipe)
     found = Finished(recipe, asked)
     seeds = seed_list(request) or (recipe.features.seed,)
     several = [recipe if request.seeds is None else with_seed(recipe, seed) for seed in seeds]
@@ -180,6 +186,7 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
             if made is not None:
                 tensors = store.load(made.object_id, ("accuracy.",))
                 evals.setdefault(made.object_id, (one.features.seed, accuracies(tensors)))
+                found.behind[label(row, recipe.classifier.loss)] = behind(store, one, made, cast(Row, row))
         if not evals:
             found.missing.append(row)
             continue
@@ -213,9 +220,8 @@ def _look_up_of(store: Store, recipe: Recipe, row: str, source: str) -> Artifact
 
 def _captioned(table: Table, finished: Iterable[Finished]) -> Table:
     """The table with how our figures were measured."""
-    return table.with_caption(
-        [tables.protocol(one.recipe, one.seeds) for one in finished if one.recipe is not None and one.rows]
-    )
+    ours = (one for one in finished if one.recipe is not None and one.rows)
+    return table.with_caption(line for one in ours for line in tables.protocol(one.recipe, one.seeds, one.behind))
 
 
 def _missing(finished: Iterable[Finished], request: Request) -> list[tuple[str, list[str], str]]:

@@ -208,7 +208,8 @@ def _caption(session: Session, rows: Rows, runs: Mapping[int, Rows] | None = Non
     row = _last(rows)
     seeds = {seed: one.documents[row]["accuracy"]["all"] for seed, one in (runs or {}).items()}
     head = label(row, session.recipe.classifier.loss)
-    return caption(session.recipe, rows.last.artifact.config, rows.tensors, head, seeds, session.origin(rows.last))
+    behind = session.behind_rows(rows.every)
+    return caption(session.recipe, rows.last.artifact.config, rows.tensors, head, seeds, rows=behind)
 
 
 def what_never_moved(session: Session, rows: Mapping[Row, Sequence[Made]]) -> list[Row]:

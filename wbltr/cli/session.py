@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbltr.cli.answer import stop_requested, stoppable
+from wbltr.cli.behind import behind
 from wbltr.cli.console import Console
 from wbltr.cli.maker import Maker
 from wbltr.cli.progress import Progress
@@ -22,8 +23,9 @@ from wbltr.errors import WbltrError
 from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, assist, planned
 from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, revise_recipe
-from wbltr.report.provenance import Origin, document
-from wbltr.report.words import head_words
+from wbltr.report.provenance import OfRow, document
+from wbltr.report.words import head_words, label
+from wbltr.rows import Row
 from wbltr.stages import (
     Lineage,
     check_root,
@@ -39,13 +41,10 @@ from wbltr.stages import (
     settle_weights,
     source_roots,
 )
-from wbltr.store import Corrupt, Vanished
 
 if TYPE_CHECKING:
     from wbltr.data.imagefiles import ListedImages
     from wbltr.data.own_images import OwnImages
-
-HISTORY = "history.test_accuracy"
 
 
 class Session:
@@ -279,19 +278,19 @@ class Session:
             **(extra or {}),
         }
 
-    def origin(self, made: Made) -> Origin:
-        """What the artifacts behind a measurement say of how it came to be."""
-        known, test_accuracy = lineage(self.store, made.artifact).known, {}
-        for stage in ("features", "finetune"):
-            config = known[stage].config if stage in known else {}
-            if config.get("classifier", config).get("select") == "best-test":
-                with suppress(Corrupt, Vanished):  # then it is told without the figure
-                    test_accuracy[stage] = self.store.load(known[stage].object_id, (HISTORY,))[HISTORY]
-        return Origin({stage: found.record.get("metrics", {}) for stage, found in known.items()}, test_accuracy)
+    def behind(self, made: Made, row: Row | None = None) -> OfRow:
+        """What a measurement came from; of a table, with the row that it is."""
+        return behind(self.store, self.recipe, made.artifact, row)
+
+    def behind_rows(self, made: Mapping[Row, Made]) -> dict[str, OfRow]:
+        """The rows of a table by their names, with what each came from."""
+        loss = self.recipe.classifier.loss
+        return {label(row, loss): self.behind(one, row) for row, one in made.items()}
 
     def provenance(self, made: Made) -> dict[str, Any]:
         """What `--json` says of where a measurement comes from."""
-        return document(overlaid(self.recipe, lineage(self.store, made.artifact), given=False), self.origin(made))
+        found = self.behind(made)
+        return document(found.recipe, found.origin)
 
     def head_of(self, made: Made) -> Artifact:
         """The head that an eval artifact measured."""

@@ -12,7 +12,6 @@ from wbltr.pipeline import Made
 from wbltr.report import uncertainty
 from wbltr.report.caption import caption
 from wbltr.report.paper import figures
-from wbltr.report.provenance import Origin
 from wbltr.report.results import Spread, accuracies, difference, spread
 from wbltr.report.uncertainty import REPLICATES, Paired
 from wbltr.report.words import label
@@ -61,8 +60,8 @@ def tell(session: Session, made: Mapping[Row, Runs], against: Row | None) -> Non
         )
         for row, of_row in spreads.items()
     ]
-    origin = Origin.of_all([session.origin(runs[-1][0]) for runs in once.values()])
-    under = [caption(recipe, last.artifact.config, tensors, "", origin=origin)]
+    rows = session.behind_rows({row: runs[-1][0] for row, runs in once.items()})
+    under = [caption(recipe, last.artifact.config, tensors, "", rows=rows)]
     under.append(f"(low–high): 95 % of {REPLICATES:,} bootstrap samples, images drawn with replacement within each class")
     if seeded:
         under[-1] += " and pooled over the seeds"

@@ -29,7 +29,8 @@ def alike(names: Iterable[str]) -> tuple[str, str, str] | None:
     first: dict[str, str] = {}
     for name in names:
         if (twin := first.setdefault(_plain(name), name)) != name:
-            return twin, name, "case or blanks alone"
+            seen_alike = " ".join(twin.split()).casefold() == " ".join(name.split()).casefold()
+            return twin, name, "case or blanks alone" if seen_alike else "case, blanks or Unicode form alone"
     seen: dict[tuple[int, Decimal], str] = {}
     pair = None
     for name in names:

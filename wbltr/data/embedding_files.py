@@ -8,235 +8,204 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from wbltr.data.embedding_hints import elsewhere, hint_of_labels, hint_of_shape, other_names
 from wbltr.data.embedding_tables import (
     BLOCK,
     LARGEST_COLUMN,
+    LONGEST,
+    MOST_CLASSES,
     PARTS,
     Array,
+    Coded,
+    Coder,
+    Order,
     OwnEmbeddings,
     Table,
     assembled,
     check_size,
     refused,
 )
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, shown
 
-LONGEST = 1000  # characters of a label
+# The arrays that are read.
+KNOWN = {f"{part}{name}" for part in ("", *(f"{p}_" for p in PARTS)) for name in ("embeddings", "labels")}
+KNOWN |= {"split", "class_names"}
+LARGEST_LIST = 1 << 25  # bytes of class names as JSON
 
 
 @dataclass(frozen=True)
-class _Member:
-    """An array of a file before it is read."""
+class Member:
+    """An array of a file before it is read.
+
+    Attributes:
+        problem: why it cannot be read, and what to do, where its header says so.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     blocks: Callable[[int], Iterator[Array]]  # of so many rows
+    problem: tuple[str, str] | None = None
 
     @property
     def row_bytes(self) -> int:
+        """Bytes of one row."""
         return max(1, self.dtype.itemsize * math.prod(self.shape[1:]))
 
-    def whole(self) -> Array:
-        """All of it."""
-        return np.concatenate([np.empty((0, *self.shape[1:]), self.dtype), *self.blocks(max(1, self.shape[0]))])
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return self.row_bytes * self.shape[0] if self.shape else self.dtype.itemsize
+
+    def in_blocks(self) -> Iterator[Array]:
+        """All of it, some rows at a time."""
+        return self.blocks(max(1, BLOCK // self.row_bytes))
 
 
-def read_tables(path: Path) -> tuple[list[Table], list[str] | None]:
+def read_tables(path: Path, columns: Sequence[str] | None = None) -> tuple[list[Table], list[str] | None]:
     """The tables of a file and its class names, if it has any. Labels and splits are read, embeddings are not.
+
+    Args:
+        columns: of a parquet file, those that are the embeddings; None: every column of numbers, as it was at first.
 
     Raises:
         WbltrError: "missing" where there is no such file, "integrity" for a damaged one, "usage" for one of another form.
     """
     if not path.is_file():
-        raise WbltrError(f"{path}: no such file", "name a .npz, .safetensors or .parquet file", "missing")
-    match path.suffix.lower():
+        raise elsewhere(path)
+    suffix = path.suffix.lower()
+    if columns is not None and suffix in (".npz", ".safetensors"):
+        raise refused(str(path), "has arrays, no columns", "leave out --columns and --drop, or dataset.columns: null")
+    match suffix:
         case ".npz":
-            members = _npz_members(path)
+            from wbltr.data.embedding_npz import npz_members
+
+            members = npz_members(path)
         case ".safetensors":
-            members = _safetensors_members(path)
+            from wbltr.data.embedding_safetensors import safetensors_members
+
+            members = safetensors_members(path)
         case ".parquet":
             from wbltr.data.embedding_parquet import parquet_table
 
-            return [parquet_table(path)], None
+            return [parquet_table(path, columns)], None
         case other:
-            raise refused(str(path), f"files '{other}' are not read", "write .npz, .safetensors or .parquet")
-    names = _class_names(path, members)
+            raise other_ending(path, other)
     prefixes = [part for part in PARTS if f"{part}_embeddings" in members]
     if ("embeddings" in members) == bool(prefixes):
-        raise refused(str(path), f"holds {', '.join(sorted(members)[:10]) or 'nothing'}")
+        raise other_names(path, members)
+    names = _class_names(path, members)
     return [_table(path, members, part) for part in prefixes or [""]], names
 
 
-def _table(path: Path, members: Mapping[str, _Member], part: str) -> Table:
+def other_ending(path: Path, ending: str) -> WbltrError:
+    """A file of another kind, and how it becomes one that is read."""
+    place = str(path.with_suffix(".npz").name)
+    ways = {
+        ".npy": f"beside its labels: numpy.savez({place!r}, embeddings=numpy.load({path.name!r}), labels=labels)",
+        ".csv": f"pandas.read_csv({path.name!r}).to_parquet({path.with_suffix('.parquet').name!r})",
+        ".tsv": f"pandas.read_csv({path.name!r}, sep='\\t').to_parquet({path.with_suffix('.parquet').name!r})",
+        ".pt": f"numpy.savez({place!r}, embeddings=embeddings.float().numpy(), labels=labels.numpy())",
+    }
+    ways |= {".pth": ways[".pt"]}
+    return refused(str(path), f"files {shown(ending)!r} are not read", ways.get(ending, "write .npz, .safetensors or .parquet"))
+
+
+def _readable(where: str, member: Member) -> None:
+    if member.problem is not None:
+        raise refused(where, *member.problem)
+
+
+def _table(path: Path, members: Mapping[str, Member], part: str) -> Table:
     """One table of a file of arrays."""
     name = f"{part}_embeddings" if part else "embeddings"
     label_name = f"{part}_labels" if part else "labels"
     where, rows = f"{path}: {name}", members[name]
+    _readable(where, rows)
     if len(rows.shape) != 2:
-        raise refused(where, f"expected (N, D), found the shape {rows.shape}")
+        raise refused(where, f"expected (N, D), found the shape {rows.shape}", hint_of_shape(name, rows.shape))
     count, dimensions = rows.shape
     check_size(where, count, dimensions, rows.dtype)
     if label_name not in members:
-        raise refused(str(path), f"has {name}, but no {label_name}")
-    labels = _column(f"{path}: {label_name}", members[label_name], count)
-    parts: Array | str | None = part or None
+        raise other_names(path, members, f"has {name}, but no {label_name}")
+    labels = _column(f"{path}: {label_name}", label_name, members[label_name], count)
+    parts: Coded | str | None = part or None
     if not part and "split" in members:
-        parts = _column(f"{path}: split", members["split"], count)
-    return Table(where, (count, dimensions), lambda: rows.blocks(max(1, BLOCK // rows.row_bytes)), labels, parts)
+        parts = _column(f"{path}: split", "split", members["split"], count)
+    return Table(where, (count, dimensions), rows.in_blocks, labels, parts)
 
 
-def _column(where: str, member: _Member, count: int) -> Array:
-    """Labels or splits, `(N,)`."""
+def _column(where: str, name: str, member: Member, count: int) -> Coded:
+    """Labels or splits of so many rows."""
+    _readable(where, member)
     if member.shape != (count,):
-        raise refused(where, f"expected one a row of {count:,}, found the shape {member.shape}", "give every row a label")
+        hint = hint_of_labels(name, member, count)
+        raise refused(where, f"expected one a row of {count:,}, found the shape {member.shape}", hint)
     if member.dtype.kind not in "iuUS":
-        hint = "save integers or text: labels.astype(str)"
-        raise refused(where, f"expected integers or text, found {member.dtype}", hint)
-    if member.dtype.itemsize > 4 * LONGEST or member.row_bytes * count > LARGEST_COLUMN:
-        raise refused(where, f"{member.row_bytes * count:,} bytes are more than is read", "use shorter names")
-    found = member.whole()
+        raise refused(where, f"expected integers or text, found {member.dtype}", hint_of_labels(name, member, count))
+    _bounded(where, member)
+    coder = Coder(where)
+    for block in member.in_blocks():
+        coder.add_array(_text(where, block))
+    return coder.done()
+
+
+def _bounded(where: str, member: Member) -> None:
+    if not member.dtype.itemsize:
+        raise refused(where, "a label is empty: ''", "give every row a label")
+    if member.dtype.itemsize > 4 * LONGEST or member.size > LARGEST_COLUMN:
+        raise refused(where, f"{member.size:,} bytes are more than is read", "use shorter names")
+
+
+def _text(where: str, block: Array) -> Array:
+    """Bytes as text; integers and text as they are."""
     try:
-        return np.char.decode(found, "utf-8") if found.dtype.kind == "S" else found
+        return np.char.decode(block, "utf-8") if block.dtype.kind == "S" else block
     except UnicodeDecodeError:
         raise refused(where, "not UTF-8 text", "save text: labels.astype(str)") from None
 
 
-def _class_names(path: Path, members: Mapping[str, _Member]) -> list[str] | None:
+def _class_names(path: Path, members: Mapping[str, Member]) -> list[str] | None:
     """`class_names` as text, or as the UTF-8 bytes of a JSON list, since safetensors has no text."""
     member = members.get("class_names")
     if member is None:
         return None
     where = f"{path}: class_names"
-    if len(member.shape) != 1 or member.row_bytes * member.shape[0] > LARGEST_COLUMN:
-        raise refused(where, f"expected (C,), found the shape {member.shape}")
+    _readable(where, member)
+    if len(member.shape) != 1:
+        raise refused(where, f"expected (C,), found the shape {member.shape}", "give every class one name")
+    most = LARGEST_LIST if member.dtype == np.uint8 else MOST_CLASSES
+    if member.shape[0] > most:
+        raise refused(where, f"{member.shape[0]:,} of them are more than is read", "name the classes, not the rows")
+    if not member.shape[0]:
+        raise refused(where, "is empty", "leave it out, or name the classes")
     if member.dtype != np.uint8:
-        return [str(name) for name in _column(where, member, member.shape[0])]
+        if member.dtype.kind not in "iuUS":
+            raise refused(where, f"expected text, found {member.dtype}", "save text: class_names.astype(str)")
+        _bounded(where, member)
+        coder, names = Coder(where), list[str]()
+        for block in member.in_blocks():
+            coder.add_array(text := _text(where, block))  # what is no text is refused there
+            names += map(str, text.tolist())
+        return names
     try:
-        found = json.loads(bytes(member.whole()))
+        found = json.loads(b"".join(block.tobytes() for block in member.in_blocks()))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise refused(where, "expected text, or the bytes of a JSON list of names")
+        raise refused(
+            where, "expected text, or the bytes of a JSON list of names", "numpy.frombuffer(json.dumps(names).encode(), 'u1')"
+        )
+    Coder(where).add(found, np.arange(len(found)))
     return found
 
 
-# npz
-
-
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
-        raise WbltrError(f"{path}: cannot be read: {error}", "save it again: numpy.savez(...)", "integrity") from None
-
-
-def _npz_members(path: Path) -> dict[str, _Member]:
-    """The arrays of an `.npz` by their headers. Nothing is unpickled; what a header promises has to be what the file has."""
-    found = {}
-    with _damage_told(path), zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = info.filename.removesuffix(".npy")
-            if name not in _KNOWN:
-                continue
-            with archive.open(info) as file:
-                shape, fortran, dtype = _npy_header(file)
-                begin = file.tell()
-            if dtype.hasobject:
-                hint = "save numbers or text: array.astype(str)"
-                raise refused(f"{path}: {name}", "holds pickled Python objects, which are not read", hint)
-            if fortran and len(shape) > 1:
-                raise refused(f"{path}: {name}", "lies in Fortran order", "save numpy.ascontiguousarray(array)")
-            if begin + dtype.itemsize * math.prod(shape) != info.file_size:
-                raise ValueError(f"{name} is cut short")
-            found[name] = _Member(shape, dtype, _NpyBlocks(path, info.filename, begin, shape, dtype))
-    return found
-
-
-_KNOWN = {f"{part}{name}" for part in ("", *(f"{p}_" for p in PARTS)) for name in ("embeddings", "labels")}
-_KNOWN |= {"split", "class_names"}
-
-
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"an array of format {version}")
-
-
-@dataclass(frozen=True)
-class _NpyBlocks:
-    """Rows of an array in an `.npz`, some at a time."""
-
-    path: Path
-    name: str
-    begin: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __call__(self, rows: int) -> Iterator[Array]:
-        one = self.dtype.itemsize * math.prod(self.shape[1:])
-        with _damage_told(self.path), zipfile.ZipFile(self.path) as archive, archive.open(self.name) as file:
-            file.read(self.begin)
-            for first in range(0, self.shape[0], rows):
-                count = min(rows, self.shape[0] - first)
-                data = file.read(count * one)
-                if len(data) != count * one:
-                    raise EOFError(f"{self.name} is cut short")
-                yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
-
-
-# safetensors
-
-
-def _safetensors_members(path: Path) -> dict[str, _Member]:
-    from safetensors import SafetensorError, safe_open
-
-    types = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "U8": np.uint8, "I8": np.int8, "U16": np.uint16}
-    types |= {"I16": np.int16, "I32": np.int32, "U32": np.uint32, "I64": np.int64, "U64": np.uint64}
-    found: dict[str, _Member] = {}
-    try:
-        with safe_open(path, framework="np") as file:
-            for name in sorted(_KNOWN & set(file.keys())):
-                piece = file.get_slice(name)
-                if piece.get_dtype() not in types:
-                    raise refused(f"{path}: {name}", f"numbers of type {piece.get_dtype()} are not read", "save it as float32")
-                shape = tuple(piece.get_shape())
-                found[name] = _Member(shape, np.dtype(types[piece.get_dtype()]), _Slices(path, name, shape))
-    except SafetensorError as error:
-        raise WbltrError(f"{path}: cannot be read: {error}", "save it again", "integrity") from None
-    return found
-
-
-@dataclass(frozen=True)
-class _Slices:
-    """Rows of a tensor in a `.safetensors` file, some at a time."""
-
-    path: Path
-    name: str
-    shape: tuple[int, ...]
-
-    def __call__(self, rows: int) -> Iterator[Array]:
-        from safetensors import safe_open
-
-        with safe_open(self.path, framework="np") as file:
-            piece = file.get_slice(self.name)
-            for first in range(0, self.shape[0], rows):
-                yield piece[first : min(first + rows, self.shape[0])]
-
-
-def look(path: Path) -> OwnEmbeddings:
-    """What a file holds; raises as `read_tables` and `assembled` do."""
-    return assembled(*read_tables(path))
+def look(path: Path, columns: Sequence[str] | None = None, order: Order = "text") -> OwnEmbeddings:
+    """What a file holds; takes what `read_tables` and `assembled` take, and raises as they do."""
+    return assembled(*read_tables(path, columns), order)

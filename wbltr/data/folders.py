@@ -107,15 +107,19 @@ def read_folder(
             where the folders can be read in two ways or are fewer than two classes; "integrity" for images that cannot be read.
     """
     found = scan(root, tick)
+
+    def tell(line: str) -> None:
+        notice(_plain(line))
+
     held = {steps: len(names) + len(found.unread.get(steps, ())) for steps, names in found.images.items()}
     try:
         layout = decide(held, classes, str(root))
         _check_names(root, layout)
         rows, unread = _rows(found, layout)
         for line in layout.said:
-            notice(line)
-        _say_what_is_left_out(root, found, layout, {row.label for row in rows}, notice)
-        _judge(root, unread, on_bad_image, notice)
+            tell(line)
+        _say_what_is_left_out(root, found, layout, {row.label for row in rows}, tell)
+        _judge(root, unread, on_bad_image, tell)
         if not rows:
             raise WbltrError(f"{root}: has no image that can be read", "convert them to JPEG or PNG", "missing")
     except WbltrError as error:
@@ -188,11 +192,11 @@ def _judge(root: Path, unread: Mapping[str, Counter[str]], on_bad_image: str, no
         f"{label!r} {sum(reasons.values()):,} ({', '.join(sorted(reasons))})"
         for label, reasons in sorted(unread.items())[:NAMED]
     ]
-    told = f"{root}: {count:,} image{'s' if count > 1 else ''} cannot be read: {_some(shown, len(unread))}"
+    images, by_class = f"{count:,} image{'s' if count > 1 else ''}", _some(shown, len(unread))
     if on_bad_image == "fail":
         hint = "convert them to JPEG or PNG (rename those of odd names), or leave them out: --on-bad-image skip"
-        raise WbltrError(told, hint, "integrity")
-    notice(f"skipping {told.removeprefix(f'{root}: ')}")
+        raise WbltrError(f"{root}: {images} cannot be read: {by_class}", hint, "integrity")
+    notice(f"skipping {images} that cannot be read: {by_class}")
 
 
 def _say_what_is_left_out(
@@ -237,8 +241,14 @@ def _some(shown: Sequence[str], count: int) -> str:
 
 
 def _with_links(error: WbltrError, links: PassedOver) -> WbltrError:
-    """A refusal that names the links to folders, which may be what is missing."""
-    if not links.count:
-        return error
-    told = f"{error.message}; links to folders are not followed, {links}"
-    return WbltrError(told, f"{error.hint}; for linked folders copy what they link to: cp -rL DIR COPY", error.code)
+    """A refusal in one line that names the links to folders, which may be what is missing."""
+    told, hint = error.message, error.hint
+    if links.count:
+        told += f"; links to folders are not followed, {links}"
+        hint += "; for linked folders copy what they link to: cp -rL DIR COPY"
+    return WbltrError(_plain(told), _plain(hint), error.code)
+
+
+def _plain(line: str) -> str:
+    """A line in which names that are no text are shown as codes."""
+    return ODD.sub(lambda match: ascii(match[0])[1:-1], line)

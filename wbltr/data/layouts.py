@@ -6,6 +6,7 @@ them (PART/CLASS/…), or where they lie below every class (CLASS/…/PART); whe
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +51,7 @@ class Layout:
     said: tuple[str, ...]
 
 
+@functools.lru_cache(1 << 16)
 def spelt(name: str) -> tuple[str, Steps]:
     """The part that a folder's name means, or "", and the other words of the name.
 
@@ -161,7 +163,8 @@ class _Tree:
             return False
         if not split and (not others or _splits(parts.values())):
             told = f"{self.place}: {_listed(parts)} hold images, but no folder a class: {self.example(base, parts)}"
-            raise WbltrError(told, f"a folder a class in each: {next(iter(parts))}/CLASS/image.jpg", "missing")
+            hint = f"a folder a class in each: {next(iter(parts))}/CLASS/image.jpg; or a table: --csv FILE"
+            raise WbltrError(told, hint, "missing")
         if not others:
             return True
         inner = {name.casefold() for part in split for name in self.within(self.unwrapped((*base, part)))}
@@ -206,13 +209,11 @@ class _Tree:
 
     def dead(self, home: Steps) -> list[str]:
         """Folders right in one that hold no image at any depth; deeper ones where the innermost are the classes."""
-        deeper = [node for node in self.live if len(node) > len(home) and node[: len(home)] == home]
-        return [
-            "/".join((*node, name))
-            for node in [home, *(deeper if self.classes == "innermost" else ())]
-            for name in self.inside.get(node, ())
-            if name not in self.within(node)
-        ]
+        nodes = [home]
+        if self.classes == "innermost":
+            nodes += [node for node in self.live if len(node) > len(home) and node[: len(home)] == home]
+        hollow = [(node, {*self.inside.get(node, ())} - {*self.within(node)}) for node in nodes]
+        return ["/".join((*node, name)) for node, names in hollow for name in sorted(names)]
 
     def said_level(self, paths: Sequence[Steps], count: int) -> list[str]:
         """Which level was taken for classes, where there is another.
@@ -260,7 +261,7 @@ def _classes(tree: _Tree, base: Steps, words: Sequence[str]) -> Layout:
     count = len({*labels.values()})
     above = frozenset(base[:depth] for depth in range(len(base) + 1))
     empty = tree.dead(base)
-    for name in tree.within(base):  # an empty part of a class
+    for name in tree.within(base) if tree.classes == "outermost" else ():  # an empty part of a class
         empty += [inner for inner in tree.dead((*base, name)) if spelt(inner.rpartition("/")[2])[0]]
     said = _read_as(tree, base, count, told), *tree.said_level([*name_of.values()], count)
     return Layout(homes, above, tuple(dict.fromkeys(empty)), said)
@@ -333,10 +334,11 @@ def _parts(tree: _Tree, base: Steps, parts: Mapping[str, str]) -> Layout:
     shown = {"/".join(home[len(base) :]): parts[part] for part, home in homes_of.items() if part in taken}
     said = [_read_as(tree, base, count, f"in {_parts_told(shown)}")]
     said += tree.said_level([path for path, _ in found.values()], count)
-    for name in (name for name in tree.within(base) if name not in taken):
-        images = sum(count for steps, count in tree.images.items() if steps[: len(base) + 1] == (*base, name))
-        why = "no class folder lies in it" if name in parts else "it is no part"
-        said.append(f"passing over {'/'.join((*base, name))}/ with {_images(images)}: {why}")
+    passed = [name for name in tree.within(base) if name not in taken]
+    if passed:
+        below = {(*base, name) for name in passed}
+        images = sum(count for steps, count in tree.images.items() if steps[: len(base) + 1] in below)
+        said.append(f"passing over {_listed(passed)} with {_images(images)}: no parts, or no class folders in them")
     above = {home[:depth] for home in homes_of.values() for depth in range(len(home) + 1)}
     above |= {steps for steps in tree.holding if steps not in homes}
     known = {label for label, _ in homes.values()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wbltr.report.provenance import Origin, departures, other_settings
+from wbltr.report.provenance import OfRow, Origin, departures, of_table, other_settings
 from wbltr.report.results import SPLITS, accuracies, against_claim, classes_left_out, spread
 from wbltr.report.words import label, selection
 
@@ -17,6 +17,7 @@ def caption(
     head: str,
     seeds: Mapping[int, float | None] | None = None,
     origin: Origin | None = None,
+    rows: Mapping[str, OfRow] | None = None,
 ) -> str:
     """The lines under a table of results; nothing is said twice.
 
@@ -26,11 +27,16 @@ def caption(
         tensors: of the eval artifact; of several runs, any one's.
         head: the head in words; the claim is told where it is of the same.
         seeds: of several runs, seed → the head's accuracy over all classes, per cent.
-        origin: what the artifacts behind it say; None: a second stage, and no more than the recipe.
+        origin: what the artifacts behind one result say; None: a second stage, and no more than the recipe.
+        rows: name → what is behind it, of a table that has several; instead of `origin`.
     """
+    if rows is None:
+        settings, differing = other_settings(recipe, origin), departures(recipe, origin)
+    else:
+        settings, differing = of_table(recipe, rows)
+        origin = Origin.of_all([row.origin for row in rows.values()])
     sizes = {name: int(tensors[f"classes.{name}"]) for name in SPLITS}
     many, few = config["many"], config["few"]
-    differing = departures(recipe, origin)
     lines = [
         f"{recipe.name}, {config['on']} part, {int(tensors['images']):,} images; per cent, mean over classes",
         f"mean ± standard deviation over n = {len(seeds)} seeds: {', '.join(map(str, seeds))}"
@@ -38,7 +44,7 @@ def caption(
         else "",
         f"Many: {sizes['many']} classes (> {many} training images), Medium: {sizes['medium']} ({few}–{many}), "
         f"Few: {sizes['few']} (< {few})",
-        ", ".join(other_settings(recipe, origin)),
+        ", ".join(settings),
         f"differs from the paper: {', '.join(differing)}" if differing else "",
         _what_flatters(recipe, config, tensors, origin),
     ]

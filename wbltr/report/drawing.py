@@ -20,7 +20,7 @@ from wbltr.report.figures import (
     weight_decay,
     weights_2d,
 )
-from wbltr.report.provenance import network_name
+from wbltr.report.provenance import network_words
 from wbltr.report.results import SPLITS, accuracies
 from wbltr.report.words import count, selection
 
@@ -63,7 +63,7 @@ class Drawing:
 def protocol(recipe: Any, *, measured: bool = False) -> str:
     """Recipe, network, epochs, seeds; with `measured` also the part, and whether its mirror images are averaged in."""
     first = recipe.features
-    text = f"{recipe.name}: {network_name(first.network)}, {count(first.epochs, 'epoch')}, seed {first.seed}"
+    text = f"{recipe.name}: {network_words(recipe)}, {count(first.epochs, 'epoch')}, seed {first.seed}"
     text += "" if selection(recipe) == "last epoch" else f", {selection(recipe)}"
     return text + (f"; {recipe.eval.on} part, flip averaging {'on' if recipe.eval.flip else 'off'}" if measured else "")
 

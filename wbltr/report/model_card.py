@@ -46,6 +46,8 @@ def model_card(
     data: Mapping[str, Any],
     counts: Sequence[int],
     measured: Sequence[Mapping[str, Any]],
+    settings: Sequence[str] = (),
+    departures: Sequence[str] | None = None,
 ) -> str:
     """Markdown.
 
@@ -56,12 +58,13 @@ def model_card(
         counts: training images of each class.
         measured: an `eval_document` for each measurement of the head, with `limits`, of Many and Few, and `calibrated`,
             whether it was of the head as exported; may be empty.
+        settings, departures: how it was trained, and what separates that from the paper, a few words each.
     """
     names, own = about["class_names"], about["input"]
     sections = [
         f"# {plain(about['recipe'])}: {plain(about['head_words'])}",
         f"An image classifier for {len(names)} classes, trained by wbltr on long-tailed data: network {about['network']}, "
-        f"{about['head']} head. Written by "
+        f"{about['head']} head. {_trained(settings, departures)}Written by "
         + ", ".join(f"{name} {plain(number)}" for name, number in about["versions"].items())
         + ".",
         "## What goes in and out",
@@ -99,6 +102,11 @@ def plain(text: object) -> str:
 def _yaml(value: Mapping[str, Any]) -> str:
     # Unfolded: no line can begin with what ends the block.
     return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, default_flow_style=None, width=10**6).strip()
+
+
+def _trained(settings: Sequence[str], departures: Sequence[str] | None) -> str:
+    how = f"As trained and measured: {', '.join(settings)}. " if settings else ""
+    return plain(how + (f"Differs from the paper: {', '.join(departures)}. " if departures else ""))
 
 
 def _figures(values: Sequence[float]) -> str:

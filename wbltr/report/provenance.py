@@ -1,50 +1,44 @@
-"""What separates a result from the paper's protocol: from the resolved recipe, and from what the artifacts behind it say."""
+"""What separates a result from the paper's protocol: from the resolved recipe, and from what the artifacts behind it say.
+
+Every field of a recipe's sections is held against the paper's value, so that a new one is told without a word here. What is
+left out is `NO_DEPARTURE`, and what the result does not stand on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from wbltr.report.words import ABBREVIATIONS, count, selection
+from wbltr.report.field_words import SECOND_STAGE, instead, network_name, told
+from wbltr.report.paper import figures
+from wbltr.report.protocol import ANY, SOME, Among, Protocol, protocol, published
+from wbltr.report.words import selection
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """How the paper measured on one set; None where neither its text nor its released code says.
-
-    Where the two differ: the code's network, which figures and appendix point to, and otherwise the text.
-    """
-
-    network: str
-    batch_size: int = 64
-    epochs: int = 200
-    first_loss: str = "ce"
-    loss: str = "cb"  # of the balanced second stage
-    per: str = "step"  # when MaxNorm projects
-    relative: bool | None = None  # its radius
-    exact: bool | None = None  # whether batch-norm drifts in the second stage
-    weight_decay: float | None = None  # of the first stage
-    best_on_test: bool | None = None
-    flip: bool | None = None
-
-
-CIFAR = Protocol("resnet34", relative=True, exact=True, best_on_test=True, flip=True)
-PAPER: dict[tuple[str, float | None], Protocol] = {  # (source, imbalance factor)
-    ("cifar100", 100): replace(CIFAR, weight_decay=5e-3),  # the released code's; the text prints none
-    ("cifar100", 50): CIFAR,
-    ("cifar100", 10): CIFAR,
-    ("imagenet-lt", None): Protocol("resnext50"),  # tuned on its own validation list
-    ("inaturalist18", None): Protocol("resnet50", batch_size=512, best_on_test=True),
-}
-
-
-# Settings whose defaults are the paper's; what is told apart from them stands by itself below.
-FIRST_STAGE = (
-    "lr", "momentum", "scheduler", "augment", "pad", "sampling", "constraint", "max_norm", "head", "stem", "prelogit",
-    "micro_batch", "teacher",
+SECTIONS = ("dataset", "features", "embeddings", "classifier", "posthoc", "eval")
+NO_DEPARTURE = frozenset({
+    "dataset.source",  # of another set nothing is a departure
+    "dataset.seed", "features.seed", "embeddings.seed", "classifier.seed",
+    "dataset.on_bad_image",  # where it changed an image, the fingerprint is told
+    "features.precision",
+    "features.snapshot_every",  # changes no result
+    # λ, δ and τ, which the paper tunes and does not print.
+    "classifier.weight_decay", "classifier.max_norm.radius", "posthoc.tau",
+    # What a head is, its name says: the paper has all that there are.
+    "classifier.layers", "posthoc.of",
+    "classifier.select",  # told with the first stage's
+})  # fmt: skip
+ALWAYS = (
+    "features.network", "dataset.normalize", "features.epochs", "features.weight_decay", "features.select", "eval.flip",
 )  # fmt: skip
-SECOND_STAGE = ("epochs", "batch_size", "lr", "momentum", "scheduler", "init", "sampling", "beta", "head")
+FIRST = (
+    "features.network", "dataset.normalize", "features.stem", "features.image_size", "dataset.side", "features.weights",
+    "features.frozen", "features.epochs", "features.batch_size", "features.weight_decay", "features.select", "eval.flip",
+)  # fmt: skip
+BALANCED = ("cb", "cb-bce", "focal-cb", "ldam")  # losses that read β
+HEAD = ("head", "loss", "constraint")  # what of the second stage the name of a head says
+ROW_FACTOR = 100  # the paper has every row of its own on CIFAR100-LT with this imbalance factor
 
 
 @dataclass(frozen=True)
@@ -76,39 +70,40 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class OfRow:
+    """One row of a table.
+
+    Attributes:
+        recipe: with the sections of the artifacts that the row stands on.
+        origin: what these say.
+        named: fields of the second stage that the name of a row beside the paper's stands for.
+    """
+
+    recipe: Any
+    origin: Origin
+    named: Collection[str] = ()
+
+
+@dataclass(frozen=True)
 class Setting:
     """One thing that a result depends on.
 
     Attributes:
+        path: section and field.
         words: as it is here.
-        differs: whether the paper has something else.
-        paper: what that is, where the words do not say it.
-        minor: told only where it differs.
+        other: whether it is not what the paper has, or what is usual.
+        differs: whether that is a departure from the paper.
     """
 
+    path: str
     words: str
+    other: bool
     differs: bool
-    paper: str = ""
-    minor: bool = False
 
-
-def network_name(network: str) -> str:
-    """As the papers write it.
-
-    >>> network_name("resnet32"), network_name("resnext50"), network_name("small"), network_name("none")
-    ('ResNet-32', 'ResNeXt-50', 'small network', "embeddings of one's own")
-    """
-    if network == "none":
-        return "embeddings of one's own"
-    named = network.replace("resnet", "ResNet-").replace("resnext", "ResNeXt-")
-    return named if named != network else f"{network} network"
-
-
-def protocol(recipe: Any) -> Protocol | None:
-    """The paper's protocol on the recipe's images; None where it did not use them."""
-    dataset = recipe.dataset
-    as_published = dataset.profile != "step" and dataset.largest is None
-    return PAPER.get((dataset.source, dataset.imbalance_factor)) if as_published else None
+    @property
+    def section(self) -> str:
+        """Of the recipe."""
+        return self.path.partition(".")[0]
 
 
 def departures(recipe: Any, origin: Origin | None = None) -> list[str] | None:
@@ -116,81 +111,172 @@ def departures(recipe: Any, origin: Origin | None = None) -> list[str] | None:
 
     Args:
         recipe: resolved.
-        origin: what the artifacts say; None: a second stage, and no more than the recipe.
+        origin: what the artifacts say; a head that is a row of the paper's does not depart from it. None: no more than the
+            recipe, which is held against the method of section 3.3.
     """
-    if protocol(recipe) is None:
+    if published(recipe) is None:
         return None
-    differing = [setting for setting in _settings(recipe, origin) if setting.differs]
-    return [s.words + (f" instead of {s.paper}" if s.paper else "") for s in differing]
+    return [setting.words for setting in _settings(recipe, origin) if setting.differs]
 
 
 def other_settings(recipe: Any, origin: Origin | None = None) -> list[str]:
-    """What a caption tells beside the departures: network, epochs, weight decay, selection, flip averaging."""
-    return [setting.words for setting in _settings(recipe, origin) if not (setting.differs or setting.minor)]
+    """What a caption tells beside the departures: network, epochs, weight decay, selection, flip averaging, what is unusual."""
+    return [setting.words for setting in _settings(recipe, origin) if _beside(setting)]
+
+
+def of_table(recipe: Any, rows: Mapping[str, OfRow]) -> tuple[list[str], list[str] | None]:
+    """The same of a table: settings beside the departures, and the departures.
+
+    What the name of a row says is not told; what not all of its stage's rows have is told with the names of those that do.
+
+    Args:
+        recipe: of all rows.
+        rows: name → row.
+    """
+    found = [one for one in _settings(recipe, Origin.of_all([row.origin for row in rows.values()])) if not _of_a_head(one)]
+    own: dict[str, dict[Setting, list[str]]] = {}
+    for name, row in rows.items():
+        said = {f"classifier.{name}" for name in (*HEAD, *row.named)} if row.named else ()
+        for one in _settings(row.recipe, row.origin):
+            if _of_a_head(one) and one.section != "posthoc" and one.path not in said:
+                own.setdefault(one.path, {}).setdefault(one, []).append(name)
+    for settings in own.values():
+        for one, names in settings.items():
+            words = one.words
+            if len(settings) > 1:
+                words = words.replace(SECOND_STAGE, "") + f" ({', '.join(name.removeprefix('+ ') for name in names)})"
+            found.append(replace(one, words=words))
+    differing = [setting.words for setting in found if setting.differs]
+    return [one.words for one in found if _beside(one)], None if published(recipe) is None else differing
+
+
+def network_words(recipe: Any) -> str:
+    """The first stage's network in a few words: `ResNet-18, from IMAGENET1K_V2 weights, frozen network`."""
+    first = recipe.features
+    found = [network_name(first.network)]
+    found += [told("features.weights", first.weights)] if first.weights is not None else []
+    return ", ".join(found + ([told("features.frozen", True)] if first.frozen else []))
+
+
+def _beside(setting: Setting) -> bool:
+    return not setting.differs and (setting.other or setting.path in ALWAYS)
+
+
+def _of_a_head(setting: Setting) -> bool:
+    return setting.section in ("embeddings", "classifier", "posthoc")
 
 
 def _settings(recipe: Any, origin: Origin | None) -> list[Setting]:
-    first, second, known = recipe.features, recipe.classifier, protocol(recipe)
-    paper = known or CIFAR
-    metrics = origin.metrics if origin is not None else {}
-    dataset, parameters = metrics.get("dataset", {}), metrics.get("features", {}).get("parameters")
-    size = f" ({parameters / 1e6:.2f} M parameters)" if parameters is not None else ""
-    other = known is not None and not dataset.get("canonical", True)
-    chosen = selection(recipe, second_stage=origin is None or origin.second_stage)
-
-    def differ(ours: object, theirs: object) -> bool:
-        return known is not None and theirs is not None and ours != theirs
-
-    name = network_name(first.network)
-    if first.network == "none":
-        scaled = "each row scaled to unit norm" if recipe.dataset.normalize == "l2" else "not normalised"
-        name = f"{name}, {scaled}"
-    another = differ(first.network, paper.network)
-    found = [
-        Setting(name + (size if another else ""), another, network_name(paper.network)),
-        Setting(count(first.epochs, "epoch"), differ(first.epochs, paper.epochs), str(paper.epochs)),
-        Setting(f"batches of {first.batch_size}", differ(first.batch_size, paper.batch_size), str(paper.batch_size), True),
-        Setting(
-            f"weight decay {first.weight_decay:g}",
-            differ(first.weight_decay, paper.weight_decay),
-            f"{paper.weight_decay or 0:g}",
-        ),
-        Setting(chosen, differ(chosen != "last epoch", paper.best_on_test), "the best on test"),
-        Setting("flip averaging" if recipe.eval.flip else "no flip averaging", differ(recipe.eval.flip, paper.flip)),
-        Setting(f"{first.loss} loss in the first stage", differ(first.loss, paper.first_loss), "ce", True),
-        Setting(f"other training images (fingerprint {dataset.get('fingerprint')})", other, minor=True),
-    ]
-    if known is not None and paper.relative is not None:  # of the set whose settings are the defaults of a recipe
-        found += _unlike_the_defaults(first, FIRST_STAGE, "in the first stage")
-    if origin is not None and not origin.second_stage:
-        return found
-    if known is not None and paper.relative is not None:
-        found += _unlike_the_defaults(second, SECOND_STAGE, "in the second stage")
-    if second.loss == "cb-bce":
-        found.append(Setting(ABBREVIATIONS["cb-bce"], differ("cb-bce", paper.loss), ABBREVIATIONS["cb"], True))
-    if second.max_norm is not None:
-        relative = second.max_norm.relative
-        found += [
-            Setting("MaxNorm once an epoch", differ(second.max_norm.per, paper.per), "at each step", True),
-            Setting("MaxNorm's radius absolute", differ(relative, paper.relative), "relative to the first stage's norms", True),
-        ]
-    still = "batch-norm standing still in the second stage" if second.through_network else "cached second stage"
-    found.append(Setting(still, differ(second.mode == "exact", paper.exact), minor=True))
-    return found
-
-
-def _unlike_the_defaults(section: Any, names: Sequence[str], where: str) -> list[Setting]:
-    """Settings that the paper has as a recipe has them by default."""
-    fields = type(section).model_fields
+    """Every field that the result stands on, the ones that say most first."""
+    paper, metrics = protocol(recipe), origin.metrics if origin is not None else {}
+    heads = {} if origin is None else _as_the_paper_has_it(recipe, origin)
     found = []
-    for name in names:
-        value, usual = getattr(section, name), fields[name].default
-        if value != usual:
-            told = getattr(value, "artifact", value)  # a teacher is named by its id
-            told = told[:12] if name == "teacher" else f"{told:g}" if isinstance(told, float) else told
-            instead = "" if usual is None else f"{usual:g}" if isinstance(usual, float) else str(usual)
-            found.append(Setting(f"{name.replace('_', ' ')} {told} {where}", True, instead, True))
-    return found
+    for path, ours, theirs, departs in _compared(recipe, paper, heads):
+        if path in NO_DEPARTURE or not _stands_on(path, recipe, origin):
+            continue
+        if path == "features.select":  # with the second stage's
+            ours = "last" if _chosen(recipe, origin) == "last epoch" else "best-test"
+        other = not _is(ours, theirs)
+        text, paper_has = _words(path, ours, recipe, origin, differs=other and departs), _named(theirs)
+        instead_of = instead(path, paper_has) if other and departs else ""
+        found.append(Setting(path, text + (f" instead of {instead_of}" if instead_of else ""), other, other and departs))
+    dataset = metrics.get("dataset", {})
+    if paper.published and not dataset.get("canonical", True):
+        found.append(Setting("dataset", f"other training images (fingerprint {dataset.get('fingerprint')})", True, True))
+    return sorted(found, key=lambda one: FIRST.index(one.path) if one.path in FIRST else len(FIRST))
+
+
+def _compared(recipe: Any, paper: Protocol, heads: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, bool]]:
+    """Field, its value, the paper's or the usual one, and whether another one departs from the paper."""
+
+    def fields(config: Any, at: str, defaults: Any) -> Iterator[tuple[str, Any, Any, bool]]:
+        for name, about in type(config).model_fields.items():
+            path, ours = f"{at}.{name}", getattr(config, name)
+            theirs, departs = paper.of(path, getattr(defaults, name, about.get_default(call_default_factory=True)))
+            theirs = heads.get(path, theirs)
+            if hasattr(type(ours), "model_fields") and (theirs is SOME or hasattr(type(theirs), "model_fields")):
+                yield from fields(ours, path, None if theirs is SOME else theirs)
+            else:
+                yield path, ours, theirs, departs
+
+    for section in SECTIONS:
+        yield from fields(getattr(recipe, section), section, None)
+
+
+def _as_the_paper_has_it(recipe: Any, origin: Origin) -> dict[str, Any]:
+    """Fields of a head at their own value, where that makes it one of the paper's: a row of Table 4, or its first stage's."""
+    same: dict[str, Any] = {}
+    section = recipe.classifier
+    if not origin.second_stage and recipe.features.weight_decay == 0:
+        same["features.weight_decay"] = 0  # the naive rows
+    if section.max_norm is None:
+        same["classifier.max_norm"] = None  # with or without, the name says it
+    parts = ["cb" if section.loss == "cb-bce" else section.loss]
+    parts += ["l2"] if section.constraint == "unit-norm" else []
+    parts += ["wd"] if section.weight_decay else []
+    parts += ["max"] if section.max_norm is not None else []
+    parts += [f"last{section.layers}"] if section.layers > 1 else []
+    if figures("cifar100", ROW_FACTOR, "-".join(parts)) is not None:
+        same |= {"classifier.loss": parts[0], "classifier.constraint": section.constraint}
+    return same
+
+
+def _stands_on(path: str, recipe: Any, origin: Origin | None) -> bool:
+    """Whether the field can have changed this result."""
+    section, _, name = path.partition(".")
+    own = getattr(recipe, section)
+    second = origin is None or origin.second_stage
+    match section, name:
+        case "classifier", _ if not second or (own.head == "means" and name != "head"):
+            return False  # class means are not trained
+        case "embeddings", _:
+            return second and not (recipe.classifier.through_network or recipe.features.network == "none")
+        case "posthoc", _ if origin is not None and "posthoc" not in origin.metrics:
+            return False
+        case "posthoc", "method":
+            return not (own.method in ("l2", "tau") and own.of == "features")  # rows of the paper's
+        case "posthoc", "direction" | "prior":
+            return bool(own.method == {"direction": "isotonic", "prior": "prior"}[name])
+        case "dataset", "normalize":
+            return bool(recipe.features.network == "none")
+        case "features" | "classifier", "beta":
+            return own.loss in BALANCED
+        case "features", "pad":
+            return own.augment in ("crop-flip", "crop")
+        case "dataset", "imbalance_factor":
+            return not re.search(rf"ir{own.imbalance_factor:g}(?!\d)", recipe.name) if own.imbalance_factor else False
+    return True
+
+
+def _is(ours: Any, theirs: Any) -> bool:
+    if theirs is ANY:
+        return True
+    return ours in theirs.values if isinstance(theirs, Among) else bool(ours == theirs)
+
+
+def _named(theirs: Any) -> Any:
+    """The paper's value, as far as there is one to be named."""
+    theirs = theirs.values[0] if isinstance(theirs, Among) else theirs
+    return None if theirs in (ANY, SOME) else theirs
+
+
+def _words(path: str, ours: Any, recipe: Any, origin: Origin | None, *, differs: bool) -> str:
+    """A field here, and what is told along with it."""
+    match path:
+        case "features.network":
+            parameters = (origin.metrics if origin is not None else {}).get("features", {}).get("parameters")
+            whole = differs and not recipe.features.frozen  # else they are the head's alone
+            size = f" ({parameters / 1e6:.2f} M parameters)" if whole and parameters is not None else ""
+            return told(path, ours) + size
+        case "features.select":
+            return _chosen(recipe, origin)
+        case "classifier.mode" if recipe.classifier.layers > 1 and ours == "cached":
+            return "batch-norm standing still in the second stage"
+    return told(path, ours)
+
+
+def _chosen(recipe: Any, origin: Origin | None) -> str:
+    return selection(recipe, second_stage=origin is None or origin.second_stage)
 
 
 def document(recipe: Any, origin: Origin) -> dict[str, Any]:
@@ -204,11 +290,14 @@ def document(recipe: Any, origin: Origin) -> dict[str, Any]:
     return {
         "network": first.network,
         "parameters": origin.metrics.get("features", {}).get("parameters"),
+        "weights": first.weights.hashed() if hasattr(first.weights, "hashed") else first.weights,
+        "frozen": first.frozen,
         **{name: getattr(first, name) for name in ("epochs", "batch_size", "weight_decay", "seed")},
         "selection": selection(recipe, second_stage=origin.second_stage),
         "best_over_last": origin.best_over_last(),
         "flip": recipe.eval.flip,
         "fingerprint": origin.metrics.get("dataset", {}).get("fingerprint"),
         "second_stage": second.hashed() if origin.second_stage else None,
+        "settings": other_settings(recipe, origin),
         "departures": departures(recipe, origin),
     }

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wbltr.report import paper
-from wbltr.report.provenance import network_name
+from wbltr.report.provenance import OfRow, departures, of_table, other_settings
 from wbltr.report.results import SPLITS, Spread
-from wbltr.report.words import count, label, selection
+from wbltr.report.words import label, selection
 
 Found = Mapping[str, Mapping[str, Spread]]  # row → `all`, `many`, `medium`, `few` → what was measured; of one recipe
 
@@ -187,20 +187,23 @@ def benchmark_large(found: Mapping[str, Found]) -> Table:
     return Table(3, "Table 3: benchmark, ImageNet-LT and iNaturalist 2018", COLUMNS, tuple(sections), caption, digits=1)
 
 
-def protocol(recipe: Any, seeds: Iterable[int]) -> str:
-    """How our figures of one recipe were measured, so that nobody takes them for the paper's protocol."""
-    first, measured = recipe.features, recipe.eval
+def protocol(recipe: Any, seeds: Iterable[int], rows: Mapping[str, OfRow] | None = None) -> list[str]:
+    """How our figures of one recipe were measured, so that nobody takes them for the paper's protocol; a line each.
+
+    Args:
+        recipe: resolved.
+        seeds: of the runs.
+        rows: name → what is behind it; None: no more than the recipe.
+    """
     several = sorted(set(seeds))
-    chosen = selection(recipe) + ("" if selection(recipe) == "last epoch" else ", which flatters")
-    factor = recipe.dataset.imbalance_factor
-    cut = "" if factor is None else f" at imbalance factor {factor:g}"
-    flip = "on" if measured.flip else "off"
+    settings, differing = (other_settings(recipe), departures(recipe)) if rows is None else of_table(recipe, rows)
+    chosen = selection(recipe)
+    if chosen != "last epoch":
+        settings = [f"{words}, which flatters" if words == chosen else words for words in settings]
     tau = "τ chosen on validation" if recipe.posthoc.tau == "val" else f"τ {recipe.posthoc.tau:g}"
     runs = f"mean ± standard deviation over seeds {', '.join(map(str, several))}" if len(several) > 1 else f"seed {several[0]}"
-    return (
-        f"ours: {recipe.name}{cut}, {network_name(first.network)}, {count(first.epochs, 'epoch')}, "
-        f"weight decay {first.weight_decay:g}, {chosen}, {tau}, {measured.on} part, flip averaging {flip}, {runs}"
-    )
+    lines = [f"ours: {', '.join([recipe.name, *settings])}, {tau}, {recipe.eval.on} part, {runs}"]
+    return lines + ([f"ours differs from the paper: {', '.join(differing)}"] if differing else [])
 
 
 def _at(row: str, source: str, factor: float | None) -> str:

@@ -6,7 +6,7 @@ file, tables one after another); and what every dataset has: `class_counts`, `cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,9 @@ def own_embeddings(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
     if path is None:
         raise WbltrError("the file of embeddings is not here", "name it: --set embeddings_file=FILE", "missing")
     runtime.witness["location"] = str(path)
-    file = look(path)
+    file = look(path, config.columns, config.class_order)
     parts = drawn(config, file, str(path))
-    counts = np.bincount(file.labels[parts == "train"], minlength=len(file.class_names)).astype(np.int64)
-    if (without := np.flatnonzero(counts == 0)).size:
-        names = ", ".join(shown(file.class_names[k]) for k in without[:5]) + (", …" if len(without) > 5 else "")
-        raise WbltrError(f"{path}: {len(without)} classes have no row to train on: {names}", "add some, or drop them", "usage")
+    counts = training_counts(file, parts, str(path))
     index = {part: np.flatnonzero(parts == part) for part in PARTS}
     dimensions = file.tables[0].shape[1]
     held = {part: room(1, len(index[part]), dimensions, runtime) for part in PARTS}
@@ -82,14 +79,39 @@ def drawn(config: DatasetConfig, file: OwnEmbeddings, where: str) -> Array:
     return parts
 
 
+def training_counts(file: OwnEmbeddings, parts: Array, where: str) -> Array:
+    """Training rows of each class, `(C,)` int64.
+
+    Raises:
+        WbltrError: "usage" for classes that have none.
+    """
+    counts = np.bincount(file.labels[parts == "train"], minlength=len(file.class_names)).astype(np.int64)
+    if (without := np.flatnonzero(counts == 0)).size:
+        names = ", ".join(shown(file.class_names[k]) for k in without[:5]) + (", …" if len(without) > 5 else "")
+        raise WbltrError(f"{where}: {len(without)} classes have no row to train on: {names}", "add some, or drop them", "usage")
+    return counts
+
+
+def checked_rows(table: Table) -> Iterator[Array]:
+    """A table's rows in float32, some at a time, `(n, D)`.
+
+    Raises:
+        WbltrError: "usage" for a row that is no number, "integrity" for a file that has other rows than it says.
+    """
+    done = 0
+    for block in table.blocks():
+        yield _checked(block, table, done)
+        done += len(block)
+    if done != table.shape[0]:
+        raise WbltrError(f"{table.where}: has {done:,} rows, and says {table.shape[0]:,}", "save it again", "integrity")
+
+
 def _fill(config: DatasetConfig, file: OwnEmbeddings, parts: Array, into: Mapping[str, Array], runtime: Runtime) -> None:
     """Bring every row to its place, in the order of the file."""
     done, places = 0, dict.fromkeys(into, 0)
     for table in file.tables:
-        begin = done
-        for block in table.blocks():
+        for rows in checked_rows(table):
             runtime.tick(done, len(parts))
-            rows = _checked(block, table, done - begin)
             if config.normalize == "l2":
                 norms = np.linalg.norm(rows, axis=1, keepdims=True)
                 rows = rows / np.where(norms > 0, norms, 1)
@@ -103,7 +125,7 @@ def _fill(config: DatasetConfig, file: OwnEmbeddings, parts: Array, into: Mappin
 
 def _checked(block: Array, table: Table, first: int) -> Array:
     """Rows as float32; what is no number is refused, the first such row named."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         rows = block.astype(np.float32, copy=False)
     finite = np.isfinite(rows).all(1)
     if not finite.all():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbltr.config import Weights
 from wbltr.dataset_config import DatasetConfig
-from wbltr.errors import WbltrError, closest
+from wbltr.errors import WbltrError, address, closest
 from wbltr.pipeline import Artifact, Runtime, artifacts
 from wbltr.recipe import Recipe
 from wbltr.stages._earlier_parts import with_earlier_parts
@@ -43,9 +43,16 @@ def settle_embeddings(store: Store, recipe: Recipe, runtime: Runtime) -> tuple[s
     """
     path = Path(recipe.embeddings_file).expanduser()
     if path.is_file():
+        if path.suffix.lower() == ".parquet" and recipe.dataset.columns is None:
+            from wbltr.data.embedding_parquet import departure
+
+            if told := departure(path):
+                runtime.notice(told)
         return known_digest(store, path, "embeddings"), path
     earlier = datasets_of(store, recipe)
     if not earlier:
+        if (elsewhere := address(recipe.embeddings_file)) is not None:
+            raise elsewhere
         raise WbltrError(f"{path}: no such file of embeddings", "name it: --set embeddings_file=FILE", "missing")
     runtime.notice(f"{path} is not here; using the dataset {earlier[0].object_id[:12]}")
     return earlier[0].inputs["source"], None
@@ -172,6 +179,10 @@ class OwnFile:
         given: parts that the file names.
         square: mean squared norm of rows, over the first of them.
         counts: a dataset section → how many training rows each class will have.
+        columns: those that are the embeddings; None: it has none.
+        left: its other columns but label and split.
+        told: which were taken, in words.
+        numbered: whether its classes are whole numbers written as text.
     """
 
     rows: int
@@ -180,29 +191,51 @@ class OwnFile:
     given: frozenset[str]
     square: float
     counts: Callable[[DatasetConfig], list[int]]
+    columns: tuple[str, ...] | None
+    left: tuple[str, ...]
+    told: str
+    numbered: bool
 
 
-def look_at_embeddings(path: Path) -> OwnFile:
-    """Read labels, parts and the first embeddings of a file.
+def look_at_embeddings(path: Path, columns: str | None, drop: str | None, section: DatasetConfig) -> OwnFile:
+    """Read a file through: labels, parts, and whether every number is one.
+
+    Args:
+        columns, drop: of a parquet file, what the user takes and leaves, as `wbltr.data.embedding_columns` reads it.
+        section: says in which order classes count, and which columns are taken where `columns` does not.
 
     Raises:
         WbltrError: what is wrong with it, as `wbltr.data.embedding_files.look` says it.
     """
     import numpy as np
 
+    from wbltr.data.class_names import all_whole
+    from wbltr.data.embedding_columns import MOST_NAMED, words
     from wbltr.data.embedding_files import look
-    from wbltr.stages._own_embeddings import drawn
+    from wbltr.stages._own_embeddings import checked_rows, drawn, training_counts
 
-    file = look(path)
+    asked, leaves = words("--columns", columns), words("--drop", drop)
+    choice, taken = None, (*asked, *leaves) or section.columns  # arrays have no columns, and what is named is refused
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        from wbltr.data.embedding_parquet import columns_of
+
+        choice = columns_of(path, asked or section.columns or (), leaves)
+        taken = choice.taken if len(choice.taken) <= MOST_NAMED else None
+    file = look(path, taken, section.class_order)
+    numbered = not file.named and file.tables[0].labels.text and all_whole(file.class_names)
+    if numbered and "class_order" not in section.model_fields_set:
+        file = look(path, taken, "number")
+    for table in file.tables:
+        for _ in checked_rows(table):
+            pass
     block = next(iter(file.tables[0].blocks())).astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float((block * block).sum(1).mean())
+    square = float((block * block).sum(1).mean())
 
     def counts(section: DatasetConfig) -> list[int]:
-        chosen = file.labels[drawn(section, file, str(path)) == "train"]
-        found: list[int] = np.bincount(chosen, minlength=len(file.class_names)).tolist()
+        found: list[int] = training_counts(file, drawn(section, file, str(path)), str(path)).tolist()
         return found
 
     given = frozenset(str(part) for part in np.unique(file.parts) if part)
-    known = square if 0 < square < float("inf") else 1.0  # what is no number is refused with its row, later
-    return OwnFile(len(file.labels), file.tables[0].shape[1], len(file.class_names), given, known, counts)
+    rows, dimensions, classes = len(file.labels), file.tables[0].shape[1], len(file.class_names)
+    left, told = (choice.left, choice.told()) if choice is not None else ((), "")
+    return OwnFile(rows, dimensions, classes, given, square or 1.0, counts, taken, left, told, numbered)
