@@ -59,6 +59,8 @@ def test_other_words_without_their_option_are_guessed_too(wbltr: Wbltr, words: t
         ("xyzzy",),
         ("run", ""),
         ("run", "\x1b[31m.yaml"),
+        ("run", "x" * 5000),
+        ("x" * 5000,),
     ],
 )
 def test_where_nothing_is_near_the_help_is_named(wbltr: Wbltr, words: tuple[str, ...]) -> None:
@@ -83,6 +85,16 @@ def test_a_root_that_is_not_there_is_refused_by_the_plan_as_by_the_work(wbltr: W
         assert done.document["error"]["code"] == "missing"
         assert "nowhere" in done.document["error"]["message"]
         assert "torch" not in done.err
+
+
+@pytest.mark.parametrize("root", ["x" * 300, "~nobody-of-that-name/x", "nowhere/\x1b[31m"])
+def test_a_root_that_can_be_no_folder_is_refused_in_one_line(wbltr: Wbltr, root: str) -> None:
+    class_folders(Path("pics"), {"a": 6, "b": 5})
+    for what in (("--recipe", "digits-ir50"), ("--recipe", "cifar100-ir100"), ("--images", "pics")):
+        done = wbltr("make-dataset", *what, "--root", root, "-n")
+        assert done.code == 3, done.err
+        assert done.err.count("error:") == 1
+        assert "\x1b[31m" not in done.err
 
 
 def test_a_root_without_the_set_is_refused_and_one_with_anything_will_do_where_none_is_needed(wbltr: Wbltr) -> None:

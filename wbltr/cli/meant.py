@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Collection, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from wbltr.errors import closest
 from wbltr.recipe_file import recipe_names
 
+LONGEST = 100  # characters of a word that may be a recipe's mistyped name
 TABLES = (".csv", ".tsv")
 EMBEDDINGS = (".npz", ".safetensors", ".parquet")
 
@@ -44,10 +46,10 @@ def _option(word: str, options: Collection[str]) -> tuple[str, str]:
         ("--recipe", word in names or path.suffix in (".yaml", ".yml")),
         ("--csv", path.suffix.lower() in TABLES),
         ("--import", path.suffix.lower() in EMBEDDINGS),
-        ("--images", path.is_dir()),
+        ("--images", os.path.isdir(word)),  # noqa: PTH112 - pathlib's raises for a name that is too long
         ("--from", bool(re.fullmatch(r"[0-9a-f]{4,64}|latest/\w+", word))),
     )
     fits = next((option for option, is_such in kinds if is_such and option in options), "")
-    if not fits and "--recipe" in options and (near := closest(word, names)):
+    if not fits and "--recipe" in options and len(word) < LONGEST and (near := closest(word, names)):
         return "--recipe", near.split("'")[1]
     return fits, word if fits else ""

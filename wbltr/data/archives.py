@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -37,10 +38,14 @@ def locate(archive: Archive, roots: Sequence[Path]) -> Path | None:
         The folder or the `.tar.gz`; None where there is none. A folder that lacks one of its members does not count.
     """
     for root in roots:
-        hit = _find(archive, root.expanduser())
+        hit = _find(archive, _expanded(root))
         if hit is not None:
             return hit[1]
     return None
+
+
+def _expanded(path: Path) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises for an unknown user
 
 
 def not_found(archive: Archive, roots: Sequence[Path]) -> WbltrError:
@@ -65,7 +70,7 @@ def read_members(archive: Archive, location: Path, tick: Tick | None = None) -> 
     Raises:
         WbltrError: code `missing`, nothing at `location` or it may not be read; code `integrity`, damaged.
     """
-    hit = _find(archive, location.expanduser())
+    hit = _find(archive, _expanded(location))
     if hit is None:
         raise not_found(archive, [location])
     form, place = hit

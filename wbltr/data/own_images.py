@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -154,7 +155,7 @@ class _Listing(Listing):
 
 def _folder(path: Path, hint: str = "name the folder of the class folders: --images DIR") -> Path:
     if not is_folder(path):
-        why = "is no folder that can be read" if path.exists() else "no such folder"
+        why = "is no folder that can be read" if os.path.lexists(path) else "no such folder"
         raise WbltrError(f"{path}: {why}", hint, "missing")
     return path.resolve()
 

@@ -69,7 +69,7 @@ def check_root(section: DatasetConfig, root: Path, runtime: Runtime) -> None:
     archive = {known.name: known for known in (CIFAR10, CIFAR100)}.get(section.source)
     if archive is not None and locate(archive, runtime.roots) is None:
         raise not_found(archive, runtime.roots)
-    if archive is None and not root.expanduser().is_dir():
+    if archive is None and not os.path.isdir(os.path.expanduser(root)):  # noqa: PTH111, PTH112 - pathlib's raise
         raise WbltrError(f"--root {root}: no such folder", "name a folder that is there, or leave it out", "missing")
 
 
