@@ -95,6 +95,12 @@ class Console:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors=errors)
 
+    @staticmethod
+    def carry_data() -> None:
+        """What follows on stdout is for programs: UTF-8, as in a file, whatever the locale; a terminal keeps its own."""
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty() and sys.stdout.encoding.lower() != "utf-8":
+            sys.stdout.reconfigure(encoding="utf-8", errors=BYTES)
+
     # Words
 
     def notice(self, text: str) -> None:
@@ -126,6 +132,7 @@ class Console:
     def document(self, document: Mapping[str, Any]) -> None:
         """One JSON document on stdout."""
         if self.leads:
+            self.carry_data()
             print(json_line(document), flush=True)
 
     def failure(self, command: str, error: WbltrError) -> None:

@@ -167,6 +167,7 @@ def _writer(console: Console, kind: Kind, out: Path | None, calibrated: bool) ->
 def _line(console: Console, out: Path | None) -> Iterator[Callable[[str], object]]:
     """What writes a line, to a file or to stdout."""
     if out is None:
+        console.carry_data()
         yield partial(console.result, one_line=True)
         return
     with unfinished(expanded(out)) as temporary, temporary.open("w", encoding="utf-8", errors=BYTES, newline="") as file:

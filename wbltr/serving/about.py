@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import FailFast, Field, ValidationError, model_validator
+from pydantic import FailFast, Field, ValidationError, field_validator, model_validator
 
 from wbltr.config import Config, Count, Number, Positive, added_later
 from wbltr.errors import WbltrError, shown
@@ -20,6 +21,7 @@ NAME = "model.json"
 VERSION = 1
 MOST_BYTES = 1 << 24
 MOST_FIELDS = 64  # of an object in it
+MOST_DIGITS = 1000  # of a number in it
 HELD = 256  # pixels a side at most of an image that a dataset holds
 CUT = 256 / 224  # the shorter side of an image before its square is cut out, in sides of the square
 CROPPED = 1024  # pixels a side at most of a square that is cut out of a file
@@ -107,6 +109,21 @@ class About(Config):
     versions: dict[str, str]
     checked: Check | None = None
 
+    @field_validator("version", mode="before")
+    @classmethod
+    def _no_flag(cls, version: object) -> object:
+        if isinstance(version, bool):
+            raise ValueError("expected 1, found true or false")
+        return version
+
+    @field_validator("class_names")
+    @classmethod
+    def _text(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if any("\ud800" <= character <= "\udfff" for character in name):
+                raise ValueError(f"{shown(name)!r} holds half a surrogate pair, which is no text")
+        return names
+
     def as_json(self) -> str:
         """Text of `model.json`."""
         return json.dumps(self.model_dump(mode="json") | {"input": self.input.hashed()}, indent=1, ensure_ascii=False) + "\n"
@@ -124,7 +141,7 @@ def read_about(folder: Path) -> About:
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     try:
-        value: Any = json.loads(text)
+        value: Any = json.loads(text, object_pairs_hook=_fields_once, parse_int=_whole_number)
         if isinstance(value, dict) and isinstance(value.get("version"), int) and value["version"] > VERSION:
             told = f"{path}: version {value['version']}, this wbltr reads {VERSION}"
             raise WbltrError(told, "update it: pip install --upgrade wbltr", "newer")
@@ -137,12 +154,27 @@ def read_about(folder: Path) -> About:
         where = shown(".".join(map(str, first["loc"]))) or "the whole"
         raise WbltrError(f"{path}: {where}: {first['msg']}", hint, "integrity") from None
     except (ValueError, RecursionError) as error:
-        raise WbltrError(f"{path}: not JSON: {error}", hint, "integrity") from None
+        raise WbltrError(f"{path}: cannot be read as JSON: {error}", hint, "integrity") from None
     if about.network not in NETWORKS:
         raise WbltrError(f"{path}: no network {shown(about.network)!r} here", hint, "integrity")
     if about.file != FILES[about.format] or not len(about.input.mean) == len(about.input.std) == about.input.channels:
         raise WbltrError(f"{path}: its file or its channels do not fit what else it says", hint, "integrity")
     return about
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which nothing can be read in two ways."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise ValueError(f"{shown(twice)!r} stands there twice")
+    return fields
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> WbltrError:

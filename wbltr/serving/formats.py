@@ -7,9 +7,13 @@ caller says that whoever wrote it is trusted. The other two hold numbers and a g
 from __future__ import annotations
 
 import io
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -108,22 +112,45 @@ def _from_onnx(about: About, data: bytes, where: str) -> Predictor:
 
 
 def _from_torch_export(data: bytes, where: str, device: torch.device) -> Predictor:
+    with _torch_told() as told:
+        try:
+            module = torch.export.load(io.BytesIO(data)).module().to(device)
+        except Exception as error:  # whatever a damaged archive makes of it
+            raise _damaged(where, told[0] if told else error) from None
+
+    def probabilities(images: Tensor) -> Tensor:
+        try:
+            with torch.inference_mode(), enough_memory("try --device cpu"):
+                logits, found = module(images.to(device))
+                if logits.shape != found.shape:
+                    raise ValueError(f"it gives logits {tuple(logits.shape)} and probabilities {tuple(found.shape)}")
+                return cast(Tensor, found.cpu())
+        except WbltrError:
+            raise
+        except Exception as error:  # a program fails in any way it likes
+            raise _damaged(where, error) from None
+
+    return probabilities
+
+
+@contextmanager
+def _torch_told() -> Iterator[list[BaseException]]:
+    """Errors that torch logs while it goes on; neither they nor its warnings reach the terminal."""
+    told: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            told.append(record.exc_info[1])
+        return False
+
+    log = logging.getLogger(torch.export.__name__)
+    log.addFilter(keep)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = torch.export.load(io.BytesIO(data)).module().to(device)
-    except Exception as error:  # whatever a damaged archive makes of it
-        raise _damaged(where, error) from None
-
-    def probabilities(images: Tensor) -> Tensor:
-        with torch.inference_mode(), enough_memory("try --device cpu"):
-            try:
-                found: Tensor = module(images.to(device))[1]
-                return found.cpu()
-            except (AttributeError, IndexError, TypeError, ValueError, AssertionError) as error:
-                raise _damaged(where, error) from None
-
-    return probabilities
+            yield told
+    finally:
+        log.removeFilter(keep)
 
 
 def _damaged(where: str, error: object) -> WbltrError:
