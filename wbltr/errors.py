@@ -48,6 +48,19 @@ class WbltrError(Exception):
         return EXIT_CODES[self.code]
 
 
+class Diverged(WbltrError):
+    """A training in which a number is no longer finite. Whoever knows its settings by name says which to change.
+
+    Args:
+        epoch, epochs: the one in which it was seen, from 1, and how many there were to be.
+        found: what was seen, if there is more to say.
+    """
+
+    def __init__(self, epoch: int, epochs: int, found: str = "") -> None:
+        told = f"diverged in epoch {epoch} of {epochs}{found and ': '}{found}"
+        super().__init__(told, "lower the learning rate or the weight decay", "training")
+
+
 class Stopped(WbltrError):
     """A stop was asked for (Ctrl-C or a signal); raised between two steps, so that what is done can be saved."""
 
