@@ -24,6 +24,18 @@ State = dict[str, Tensor]
 
 
 @pytest.fixture(scope="module")
+def small_network() -> Network:
+    return empty_network("small", (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.fixture(scope="module")
+def small() -> State:
+    """A state dict of the small network, random, with a classifier beside it."""
+    own = new_network("small", (0.5,) * 3, (0.5,) * 3, 7).backbone.state_dict()
+    return own | {"fc.weight": torch.zeros(7, 64), "fc.bias": torch.zeros(7)}
+
+
+@pytest.fixture(scope="module")
 def state() -> State:
     """A state dict of resnet18 as torchvision saves it, random."""
     own = new_network("resnet18", (0.5,) * 3, (0.5,) * 3, 7, "imagenet").backbone.state_dict()
@@ -74,23 +86,25 @@ EXTRAS: dict[str, Any] = {
 
 @pytest.mark.parametrize("nesting", NESTINGS, ids=".".join)
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_a_network_is_found_wherever_it_lies(network: Network, state: State, prefix: str, nesting: tuple[str, ...]) -> None:
-    nested: dict[str, Any] = {f"{prefix}{name}": tensor for name, tensor in state.items()}
+def test_a_network_is_found_wherever_it_lies(
+    small_network: Network, small: State, prefix: str, nesting: tuple[str, ...]
+) -> None:
+    nested: dict[str, Any] = {f"{prefix}{name}": tensor for name, tensor in small.items()}
     for name in reversed(nesting):
         nested = {name: nested}
     if nesting:
         nested |= EXTRAS
     place = "".join(f"{name}." for name in nesting) + prefix
-    said = put(network, flat(nested))
-    assert taken(network, state)
+    said = put(small_network, flat(nested))
+    assert taken(small_network, small)
     assert (place in said) if place.isascii() and place else bool(said) == bool(place)
 
 
 @pytest.mark.parametrize("prefix", [prefix for prefix in PREFIXES if prefix])
-def test_what_lies_beside_the_prefix_is_left_out_and_counted(network: Network, state: State, prefix: str) -> None:
+def test_what_lies_beside_the_prefix_is_left_out_and_counted(small_network: Network, small: State, prefix: str) -> None:
     beside = {"queue": torch.zeros(4, 4), "projector.0.weight": torch.zeros(3, 3)}
-    said = put(network, {f"{prefix}{name}": tensor for name, tensor in state.items()} | beside)
-    assert taken(network, state)
+    said = put(small_network, {f"{prefix}{name}": tensor for name, tensor in small.items()} | beside)
+    assert taken(small_network, small)
     assert "2 tensors beside it" in said
 
 
@@ -105,19 +119,21 @@ def test_what_lies_beside_the_prefix_is_left_out_and_counted(network: Network, s
         ("model", "teacher"),
     ],
 )
-def test_of_several_places_the_one_that_was_trained_is_meant(network: Network, state: State, first: str, second: str) -> None:
-    other = {f"{second}.{name}": tensor + 1 for name, tensor in state.items()}
-    put(network, other | {f"{first}.{name}": tensor for name, tensor in state.items()})
-    assert taken(network, state)
+def test_of_several_places_the_one_that_was_trained_is_meant(
+    small_network: Network, small: State, first: str, second: str
+) -> None:
+    other = {f"{second}.{name}": tensor + 1 for name, tensor in small.items()}
+    put(small_network, other | {f"{first}.{name}": tensor for name, tensor in small.items()})
+    assert taken(small_network, small)
 
 
-def test_several_that_nobody_can_tell_apart_are_refused_unless_they_are_alike(network: Network, state: State) -> None:
-    both = {f"{place}.{name}": tensor for place in ("student", "teacher") for name, tensor in state.items()}
-    put(network, both)
-    assert taken(network, state)
-    both["teacher.layer1.0.conv1.weight"] = both["teacher.layer1.0.conv1.weight"] + 1
+def test_several_that_nobody_can_tell_apart_are_refused_unless_they_are_alike(small_network: Network, small: State) -> None:
+    both = {f"{place}.{name}": tensor for place in ("student", "teacher") for name, tensor in small.items()}
+    put(small_network, both)
+    assert taken(small_network, small)
+    both["teacher.layers.3.weight"] = both["teacher.layers.3.weight"] + 1
     with pytest.raises(WbltrError, match=r"more than once: below '(student|teacher)\.' and '(student|teacher)\.'") as caught:
-        put(network, both)
+        put(small_network, both)
     assert caught.value.code == "usage"
 
 
@@ -234,7 +250,7 @@ def strange_files(tmp_path_factory: pytest.TempPathFactory, state: State) -> dic
     np.savez(folder / "numpy.npz", x=np.zeros(3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch would rather have people write other files
-        torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(folder / "script"))
+        torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(folder / "script"))  # type: ignore[no-untyped-call]
     whole = {name: (folder / name).read_bytes() for name in ("zip", "old", "safe", "numpy.npz", "script")}
     cut = {
         f"{name} cut at {share}": whole[name][: int(len(whole[name]) * share)]

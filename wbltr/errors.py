@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -69,6 +70,16 @@ def shown(text: str, most: int = 100) -> str:
     """Somebody's text as a message quotes it: on one line, what does not print as its code, the end of a long one left out."""
     visible = text[: most + 1] if text[: most + 1].isprintable() else ascii(text[: most + 1])[1:-1]
     return visible if len(visible) <= most else f"{visible[:most]}…"
+
+
+def sentence(error: BaseException, most: int = 300) -> str:
+    """What another library said, for a message: its first line without escape codes, up to the end of a sentence or a word."""
+    text = re.sub(r"\x1b\[[0-9;:?]*[ -/]*[@-~]", "", str(error)).strip()
+    line = shown((text.splitlines() or [type(error).__name__])[0].strip(), 10 * most)
+    if len(line) <= most:
+        return line
+    end = line.rfind(". ", 0, most)
+    return line[: end + 1] if end > 0 else f"{line[: max(line.rfind(' ', 0, most), 0) or most]} …"
 
 
 def closest(word: str, choices: list[str]) -> str:
