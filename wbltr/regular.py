@@ -12,6 +12,9 @@ from pathlib import Path
 class NotRegular(OSError):
     """A pipe, a device or a folder where a file was expected, or a file that is larger than it can be."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 def open_regular(path: Path) -> BufferedReader:
     """A regular file, opened to be read.
