@@ -16,7 +16,7 @@ class NotRegular(OSError):
         return str(self.strerror)
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: str | Path) -> BufferedReader:
     """A regular file, opened to be read.
 
     Raises:
@@ -30,7 +30,7 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: str | Path, most: int) -> bytes:
     """The bytes of a regular file.
 
     Args:
@@ -41,7 +41,8 @@ def read_regular(path: Path, most: int) -> bytes:
         OSError: it cannot be read.
     """
     with open_regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise NotRegular(errno.EFBIG, f"is larger than {most:,} bytes", str(path))
+        size = os.fstat(file.fileno()).st_size  # not read to the end where that is known
+        data = b"" if size > most else file.read(most + 1)
+    if max(size, len(data)) > most:
+        raise NotRegular(errno.EFBIG, f"has {max(size, len(data)):,} bytes, of which at most {most:,} are read", str(path))
     return data
