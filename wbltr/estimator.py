@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from numbers import Integral
+from threading import Event
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -167,17 +170,30 @@ default='cb'
         if classes < 2:
             raise ValueError(f"expected two classes or more, found 1 class: {self.classes_[0]!r}")
         seed = self._seed()
-        weight, bias = new_head(classes, features, seed)
         if (coef_init is None) != (intercept_init is None):
             raise ValueError("coef_init and intercept_init: give both, or neither")
+        start = None
         if coef_init is not None and intercept_init is not None:
-            weight, bias = (torch.tensor(np.asarray(given), dtype=torch.float32) for given in (coef_init, intercept_init))
-            if weight.shape != (classes, features) or bias.shape != (classes,):
-                expected = f"({classes}, {features}) and ({classes},)"
-                raise ValueError(f"coef_init, intercept_init: expected {expected}, found {weight.shape} and {bias.shape}")
-        labels = torch.from_numpy(numbers.astype(np.int64))
-        counts = torch.bincount(labels, minlength=classes)
+            start = (np.asarray(coef_init, np.float32), np.asarray(intercept_init, np.float32))
+            if start[0].shape != (classes, features) or start[1].shape != (classes,):
+                expected, found = f"({classes}, {features}) and ({classes},)", " and ".join(str(one.shape) for one in start)
+                raise ValueError(f"coef_init, intercept_init: expected {expected}, found {found}")
         embeddings = np.require(X, np.float32, ["C", "W"])
+        try:
+            fitted = _in_a_thread(lambda tick: self._fitted(embeddings, numbers.astype(np.int64), classes, seed, start, tick))
+        except WbltrError as failure:
+            advice = "lower lr or weight_decay, or scale the features"
+            raise ValueError(f"{failure.message}; {advice}") from None
+        self.coef_, self.intercept_, self.loss_curve_ = fitted
+        return self
+
+    def _fitted(
+        self, x: Array, numbers: Array, classes: int, seed: int, start: tuple[Array, Array] | None, tick: Callable[..., None]
+    ) -> tuple[Array, Array, Array]:
+        """All that torch has to do: rows `(C, D)`, biases `(C,)` and losses `(E,)`, of features `(N, D)` and classes `(N,)`."""
+        labels = torch.from_numpy(numbers)
+        counts = torch.bincount(labels, minlength=classes)
+        weight, bias = new_head(classes, x.shape[1], seed) if start is None else map(torch.tensor, start)
         trial = Trial(
             self.loss,
             LossSettings(beta=self.beta, rho=self.rho, gamma=self.gamma, tau=self.tau, smoothing=self.smoothing),
@@ -186,28 +202,23 @@ default='cb'
             self.max_norm,
             unit_norm=self.constraint == "unit-norm",
         )
-        try:
-            heads = fit_heads(
-                torch.from_numpy(embeddings).unsqueeze(0),
-                labels,
-                counts,
-                weight,
-                bias,
-                [trial],
-                schedule=cosine(1.0, self.epochs, self.scheduler),
-                batch_size=self.batch_size,
-                momentum=self.momentum,
-                seed=seed,
-                weights=image_weights(labels, counts, self.sampling),
-            )
-        except WbltrError as failure:
-            raise ValueError(f"{failure.message}; lower lr or weight_decay, or scale the features") from None
+        heads = fit_heads(
+            torch.from_numpy(x).unsqueeze(0),
+            labels,
+            counts,
+            weight,
+            bias,
+            [trial],
+            schedule=cosine(1.0, self.epochs, self.scheduler),
+            batch_size=self.batch_size,
+            momentum=self.momentum,
+            seed=seed,
+            weights=image_weights(labels, counts, self.sampling),
+            tick=tick,
+        )
         rows = tau_normalize(heads.weight[0], self.posthoc_tau) if self.posthoc_tau else heads.weight[0]
         # float64 from here on, so that a sample's scores do not depend on those beside it.
-        self.coef_ = rows.double().numpy()
-        self.intercept_ = heads.bias[0].double().numpy()
-        self.loss_curve_ = heads.loss[:, 0].numpy()
-        return self
+        return rows.double().numpy(), heads.bias[0].double().numpy(), heads.loss[:, 0].numpy()
 
     def decision_function(self, X: Any) -> Array:
         """Logits of samples.
@@ -296,3 +307,25 @@ default='cb'
             raise ValueError(f"posthoc_tau={self.posthoc_tau!r}: expected a finite number")
         if self.max_norm is not None and self.constraint != "none":
             raise ValueError("constraint='unit-norm' and max_norm both set the rows' norms; choose one")
+
+
+def _in_a_thread(work: Callable[[Callable[..., None]], tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:
+    """Do torch's work in a thread of its own, whose OpenMP threads end with it.
+
+    A process forked later has none of a parent's OpenMP threads, and would wait for them for ever. A new thread counts on
+    none, and leaves none behind, whatever the parent has done with torch.
+
+    Args:
+        work: gets what it is to call between two steps: it ends the work when the caller was interrupted.
+    """
+    stop = Event()
+
+    def tick(*_: int) -> None:
+        if stop.is_set():
+            raise CancelledError
+
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
+        try:
+            return pool.submit(work, tick).result()
+        finally:
+            stop.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -291,7 +291,10 @@ class Chain:
                 given = None if own is None else own.tau
                 return self.posthoc(PosthocConfig(method=name, tau="val" if given is None else given, of="features"))
             case _:
-                return self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
+                head = self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
+                if isinstance(head, Node) and own is not None and own.lr is not None:
+                    return replace(head, section=f"heads.{name}")
+                return head
 
     def measured(self, name: Row) -> Node:
         """The evaluation of one row."""

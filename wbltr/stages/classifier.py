@@ -20,6 +20,7 @@ from wbltr.functional.prototypes import nearest_class_mean
 from wbltr.machine import enough_memory, prepare
 from wbltr.pipeline import Runtime
 from wbltr.recipe import ClassifierConfig
+from wbltr.stages._diverged import diverging
 from wbltr.stages._second_stage import fit_form_on_embeddings, fit_on_embeddings
 
 NOTHING = torch.tensor(math.nan, dtype=torch.float64)
@@ -29,7 +30,7 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
     """Fit the last layer again on cached embeddings; see the module's docstring for the tensors."""
     device = prepare(runtime.device, runtime.threads)
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
-    with enough_memory("use fewer embeddings.views or --device cpu"):
+    with enough_memory("use fewer embeddings.views or --device cpu"), diverging(config, runtime.section):
         match config.head:
             case "linear":
                 return _linear(config, inputs, runtime, device)
