@@ -102,13 +102,22 @@ def closest(word: str, choices: list[str]) -> str:
 _ADDRESS = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9+.-]+):/+([^/].*)")  # pathlib makes one slash of two
 
 
-def address(place: object) -> WbltrError | None:
-    """What to raise for an address that stands where a file or folder is named; None: it is none."""
+def address(place: object, *, written: bool = False) -> WbltrError | None:
+    """What to raise for an address that stands where a file or folder is named; None: it is none.
+
+    Args:
+        written: the file or folder was to be made.
+    """
     found = _ADDRESS.search(str(place))
     if found is None:
         return None
     scheme, rest = found[1].lower(), found[2]
     whole = shlex.quote(shown(f"{scheme}://{rest}", 1000))
+    if written:
+        hint = "name a place here, and copy it there then" + ("; a store: wbltr store push URL" if scheme == "s3" else "")
+        return WbltrError(
+            f"{scheme}://{shown(rest)}: nothing is written to addresses, but to files and folders here", hint, "usage"
+        )
     kind = "dataset" if rest.startswith("datasets/") else "model"
     repository = "/".join(rest.removeprefix("datasets/").split("/")[:2])
     ways = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -257,3 +258,52 @@ def test_a_recipe_that_moved_with_its_images_is_found_again(
     again = wbltr("make-dataset", "--images", tmp_path / "pics")
     assert again.code == 0
     assert "as it would be written" in again.err
+
+
+SCHEMES = ("s3", "hf", "gs", "http", "https", "ftp", "file", "S3")
+READ = (
+    "run --recipe {}", "make-dataset --images {}", "make-dataset --csv {}", "make-dataset --recipe digits-ir50 --root {}",
+    "make-dataset --recipe imagenet-lt --list {}", "embed --import {}", "eval --from {}", "predict x.png --from {}",
+)  # fmt: skip
+WRITTEN = (
+    "run --recipe digits-ir50 -n --store {}", "status --store {}", "export {}", "predict x.png --out {}.csv",
+    "plot norms --out {}.svg", "report --out {}.html", "make-dataset --images . --out {}.yaml",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [*READ, *WRITTEN])
+def test_an_address_is_no_folder_of_that_name(wbltr: Wbltr, command: str) -> None:
+    for scheme in SCHEMES:
+        for rest in ("bucket/path", "a", "a/b/"):
+            done = wbltr(*command.format(f"{scheme}://{rest}").split(), "--json")
+            error = done.document["error"]
+            assert (done.code, error["code"]) == (2, "usage"), done.out
+            assert f"{scheme.lower()}://" in error["message"]
+            assert not [*Path().iterdir()], "nothing is made"
+
+
+def test_a_folder_named_like_an_address_is_one(wbltr: Wbltr) -> None:
+    Path("s3:/pics").mkdir(parents=True)
+    class_folders(Path("s3:/pics"), {"cat": 12, "dog": 12})
+    assert wbltr("make-dataset", "--images", "s3:/pics", "-n").code == 0
+
+
+def test_the_variable_of_the_store_may_be_no_address_either(wbltr: Wbltr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WBLTR_STORE", "s3://bucket/store")
+    done = wbltr("run", "--recipe", "digits-ir50", "-n")
+    assert done.code == 2
+    assert "wbltr store push URL" in done.err
+    assert not [*Path().iterdir()]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("command", ["predict x.png --out {}.csv", "plot norms --out {}.svg", "report --out {}.html"])
+def test_out_is_never_a_pipe_or_a_device(wbltr: Wbltr, command: str) -> None:
+    ending = command.rpartition("}")[2]
+    os.mkfifo(f"pipe{ending}")
+    Path(f"device{ending}").symlink_to(os.devnull)
+    for name in ("pipe", "device"):
+        done = wbltr(*command.format(name).split(), "--json")
+        assert (done.code, done.document["error"]["code"]) == (2, "usage")
+    assert Path(f"pipe{ending}").is_fifo()
+    assert Path(f"device{ending}").is_symlink()

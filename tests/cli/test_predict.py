@@ -250,6 +250,21 @@ def test_names_come_out_of_a_pipe_and_a_file_as_they_are(copied: Wbltr, odd_fold
         assert not odd, "what tells of the failure is for people"
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
+def test_a_pipe_carries_utf_8_in_every_locale(copied: Wbltr, odd_folder: Path, encoding: str) -> None:
+    wanted = {os.fsencode(path) for path in odd_folder.iterdir()}
+    locale = os.environ | {"PYTHONIOENCODING": encoding}
+    for kind in ("csv", "jsonl"):
+        command = [sys.executable, "-m", "wbltr.cli.app", "predict", str(odd_folder), "--threads", "1", "-q", "--format", kind]
+        text = subprocess.run(command, capture_output=True, check=False, env=locale).stdout.decode("utf-8", "surrogateescape")
+        rows = (
+            csv.DictReader(io.StringIO(text, newline=""))
+            if kind == "csv"
+            else map(json.loads, text.splitlines()[: len(wanted)])
+        )
+        assert {os.fsencode(row["path"]) for row in rows} == wanted
+
+
 def test_a_terminal_gets_no_control_characters_of_a_name(copied: Wbltr, odd_folder: Path) -> None:
     import pty
 

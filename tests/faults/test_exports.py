@@ -94,7 +94,7 @@ def own(**fields: object) -> dict[str, object]:
 
 
 NO_NUMBER = (float("nan"), float("inf"), -float("inf"), "0.5", [0.5], True)
-VERSIONS: tuple[object, ...] = (0, -1, "1", None, [], 1.5)
+VERSIONS: tuple[object, ...] = (0, -1, "1", None, [], 1.5, True, False)
 LISTS: tuple[object, ...] = ([], [0.5] * 3, [0.5] * 100_000, {}, "x")
 FIELDS: tuple[tuple[Mapping[str, object], Code], ...] = (
     *(({"version": value}, "newer") for value in (2, 10**30)),
@@ -110,6 +110,7 @@ FIELDS: tuple[tuple[Mapping[str, object], Code], ...] = (
     *(({"temperature": value}, "integrity") for value in (*NO_NUMBER, 0.0, -1.0, 1e-300, 1e300)),
     *(({"class_names": value}, "integrity") for value in ([], ["ant"], "abcde", [1] * 5)),
     *(({"class_names": value}, "integrity") for value in (["x"] * 1_000_000, [None] * 2_000_000)),
+    *(({"class_names": ["a", "b", "c", "d", value]}, "integrity") for value in ("\ud800", "\udcff", "e\udfff", 5, None)),
     *(({"prelogit": value}, "integrity") for value in (0, 2, 2**16, 10**12, "2")),
     *(({"network": value}, "integrity") for value in ("none", "resnet32", "../x", "", None, "\x1b[31m\nerror: forged")),
     *(({"head": value}, "integrity") for value in ("gated", "cosine", "x")),
@@ -133,6 +134,8 @@ def test_a_description_that_is_none_is_refused_in_one_line(stranger: Callable[[s
         b"", b"\xff\xfe", b"null", b"[]", b"7", b"[" * 200_000, b'{"a":' * 100_000, plain[:-3], plain * 2, b"\0" * 1000,
         b'{"version": ' + b"9" * 100_000 + b"}", plain.replace(b"0.25", b"NaN"), plain.replace(b"0.25", b"1e999"),
         plain + b" " * (1 << 25),
+        *(plain.rstrip()[:-1] + b"," + json.dumps({name: value}).encode()[1:] for name, value in json.loads(plain).items()),
+        plain.replace(b'"side"', b'"side": 8, "side"'),
     )  # fmt: skip
     for text in texts:
         (folder / "model.json").write_bytes(text)
@@ -254,6 +257,78 @@ def test_weights_that_are_none_of_this_network_are_refused(stranger: Callable[[s
             raise AssertionError(what) from error
         tried += 1
     counted(ROW, tried)
+
+
+# Archives of torch.export, whose author is trusted to mean no harm
+
+
+class Answering(torch.nn.Module):
+    """Logits of five classes, and what is made of them."""
+
+    def __init__(self, change: str) -> None:
+        super().__init__()
+        self.change = change
+        self.layer = torch.nn.Linear(SIDE * SIDE, 6 if change == "six classes" else CLASSES)
+
+    def forward(self, images: torch.Tensor) -> object:
+        logits = self.layer(images.flatten(1) / 255)
+        both = logits, logits.softmax(-1)
+        match self.change:
+            case "one":
+                return logits
+            case "three":
+                return *both, logits
+            case "names":
+                return dict(zip(("logits", "probabilities"), both, strict=True))
+            case "rows":
+                return tuple(torch.cat((one, one)) for one in both)
+            case "labels":
+                return logits, logits.argmax(-1)
+            case "whole numbers":
+                return logits, both[1].long()
+            case "nan":
+                return logits, both[1] * math.nan
+            case "other logits":
+                return logits[:, :2], both[1]
+        return both
+
+
+def in_archive(change: str = "", rows: int | None = None) -> bytes:
+    import io
+
+    example = torch.zeros(rows or 2, 1, SIDE, SIDE, dtype=torch.uint8)
+    sizes = None if rows else ({0: torch.export.Dim("batch", min=1)},)
+    out = io.BytesIO()
+    torch.export.save(torch.export.export(Answering(change).eval(), (example,), dynamic_shapes=sizes), out)
+    return out.getvalue()
+
+
+ANSWERS = ("one", "three", "names", "rows", "labels", "whole numbers", "nan", "other logits", "six classes")
+
+
+def test_an_archive_that_is_none_of_ours_is_refused_without_another_word(
+    stranger: Callable[[str], Path], counted: Counted, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    folder = stranger("safetensors")
+    archived = {"format": "torch-export", "file": "model.pt2"}
+    described(folder, **archived)
+    whole = in_archive()
+    filled(folder, whole)
+    assert asked(folder).shape == (3, CLASSES), "what is not altered is read"
+    small, sheet = io.BytesIO(), io.BytesIO()
+    torch.save({"a": 1}, small)
+    with zipfile.ZipFile(sheet, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"\0" * 1_000_000)
+    files = (b"", b"<html>", whole[:-100], whole[:1000], small.getvalue(), sheet.getvalue(), whole.replace(b"{", b"["))
+    archives = [*map(in_archive, ANSWERS), in_archive(rows=7), *files]
+    capfd.readouterr()
+    for data in archives:
+        filled(folder, data)
+        refused(folder)
+    assert capfd.readouterr() == ("", ""), "what torch logs and warns of reaches nobody"
+    counted(ROW, len(archives))
 
 
 # ONNX graphs

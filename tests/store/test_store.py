@@ -103,9 +103,10 @@ def test_a_store_whose_making_was_cut_short_is_made_again(here: Path) -> None:
 
 def test_a_file_in_the_place_of_the_store_is_refused(here: Path) -> None:
     (here / "file").write_text("mine")
-    with pytest.raises(WbltrError, match="file") as caught:
-        Store.open(here / "file")
-    assert caught.value.code == "disk"
+    for place in (here / "file", Path(os.devnull)):
+        with pytest.raises(WbltrError, match="is a file") as caught:
+            Store.open(place)
+        assert caught.value.code == "usage"
 
 
 def test_a_removed_working_directory_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from wbltr.cli.request import Request
+from wbltr.errors import address
 
 EVERYWHERE = ("store", "json", "quiet", "debug", "no_color")
 MAKING = ("recipe", "set", "name", "root", "seed", "device", "threads", "force", "dry_run", *EVERYWHERE)
 REPEATING = tuple(name for option in MAKING for name in ((option, "seeds") if option == "seed" else (option,)))
 STARTING = ("start", *MAKING)
 LISTED = ("lists", "on_bad_image", "images")  # of the commands that make a dataset, where its images lie in a folder
+
+
+WRITTEN = ("store", "out", "folder")  # parameters that name what is made
+NAMES = ("recipe", "start")  # which may be those of files
+
+
+def _refuse_addresses(values: Mapping[str, Any]) -> None:
+    """Refuse s3://… and the like where a file or folder is named, which the system would take for a folder `s3:`.
+
+    Raises:
+        WbltrError: code "usage".
+    """
+    for name, value in values.items():
+        for place in value if isinstance(value, list) else [value]:
+            named = isinstance(place, Path) or (name in NAMES and place is not None)
+            if named and (told := address(place, written=name in WRITTEN)) is not None and not os.path.lexists(place):
+                raise told
 
 
 def _parameter(name: str) -> inspect.Parameter:
@@ -39,7 +59,12 @@ def verb(app: typer.Typer, name: str, options: tuple[str, ...]) -> Callable[[Cal
             from wbltr.cli.answer import answer
 
             request = Request(**{option: values.pop(option) for option in options})
-            answer(name, request, lambda: function(request, **values))
+
+            def work() -> None:
+                _refuse_addresses(vars(request) | values)
+                function(request, **values)
+
+            answer(name, request, work)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [_parameter(option) for option in options]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -91,6 +91,7 @@ def report(request: Request, table: str | None, kind: str | None, out: Path | No
     elif kind == "text":
         show(console, built)
     else:
+        console.carry_data()
         console.result(RENDERED[kind](built).rstrip("\n"))
     for name, rows, command in missing:
         console.notice(f"{name}: {count(len(rows), 'row')} not finished ({', '.join(rows)}); {command}")

@@ -22,7 +22,8 @@ def suffix_of(out: Path, known: tuple[str, ...]) -> str:
     """The ending of --out, one of `known`; refused before any work.
 
     Raises:
-        WbltrError: `usage` for another ending, `disk` for a folder that is not there or that cannot be written to.
+        WbltrError: `usage` for another ending or for what is no file, `disk` for a folder that is not there or that cannot
+            be written to.
     """
     out = expanded(out)
     if out.suffix not in known:
@@ -32,6 +33,8 @@ def suffix_of(out: Path, known: tuple[str, ...]) -> str:
     if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         why = "it is a folder" if out.is_dir() else f"{out.parent} is no folder that you can write to"
         raise WbltrError(f"--out {out}: cannot write: {why}", "name a file in a folder of yours: --out FILE", "disk")
+    if out.exists() and not out.is_file():  # a pipe, a device: their readers would wait for ever
+        raise WbltrError(f"--out {out}: is no regular file", "name a file; to a pipe goes stdout: leave out --out", "usage")
     return out.suffix
 
 

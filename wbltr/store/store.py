@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, address
 from wbltr.regular import read_regular
 from wbltr.store.checkpoints import Checkpoints
 from wbltr.store.files import disk_errors
@@ -42,7 +42,7 @@ class Store(Refs, Checkpoints):
             create: whether it may be made.
 
         Raises:
-            WbltrError: `missing` when there is none and it may not be made, `usage` for a folder that is something else,
+            WbltrError: `missing` when there is none and it may not be made, `usage` for what is something else,
                 `newer` for a store of another format, `integrity` for a garbled FORMAT, `disk` when it cannot be made or read.
         """
         with disk_errors(Path(), "look for a store from"):
@@ -53,6 +53,8 @@ class Store(Refs, Checkpoints):
             named = os.environ.get("WBLTR_STORE")
             above = (parent / FOLDER for parent in (here, *here.parents))
             nearest = next((place for place in above if _is_folder(place, strict=not folder and not named)), here / FOLDER)
+        if not folder and named and (told := address(named, written=True)) is not None:
+            raise told
         try:
             root = (folder or (Path(named) if named else nearest)).expanduser().resolve()
         except (OSError, RuntimeError, ValueError) as error:
@@ -66,6 +68,8 @@ class Store(Refs, Checkpoints):
     def _check_format(self, create: bool) -> None:
         path = self.root / "FORMAT"
         with disk_errors(self.root, "open"):
+            if self.root.exists() and not self.root.is_dir():
+                raise WbltrError(f"{self.root}: is a file; a store is a folder", "name one: --store DIR", "usage")
             # Listed before FORMAT is read, which is the first file of a new store; tmp/ alone is one being made.
             listed = sorted(entry.name for entry in self.root.iterdir()) if self.root.exists() else []
             text = ""
