@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -157,6 +158,23 @@ def test_an_empty_folder_is_filled(copied: Wbltr) -> None:
     assert copied("export", "empty", "-q").out == "empty\n"
     assert (Path("empty") / "model.safetensors").exists()
     assert not list(Path().glob(".empty*"))
+
+
+def test_several_exports_into_one_folder_at_once_leave_one_whole(copied: Wbltr, pictures: Path) -> None:
+    command = [sys.executable, "-m", "wbltr.cli.app", "export", "mine", "-q"]
+    several = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [(child.communicate(), child.returncode) for child in several]
+    assert said == [(("mine\n", ""), 0)] * 4
+    assert not list(Path().glob(".mine*"))
+    assert copied("predict", pictures / "000.png", "--from", "mine").code == 0
+
+
+@pytest.mark.parametrize("name", ["my model", "it's", "$HOME", "a;b", "*"])
+def test_the_command_that_comes_next_can_be_typed_as_it_is(copied: Wbltr, pictures: Path, name: str) -> None:
+    told = copied("export", name).err.splitlines()[-1].removeprefix("next: wbltr ")
+    words = shlex.split(told.replace("PATH…", str(pictures / "000.png")))
+    assert words[-1] == name
+    assert copied(*words).code == 0
 
 
 COMMANDS = {

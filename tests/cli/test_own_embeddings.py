@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,11 @@ def test_a_temperature_of_images_that_are_all_right_is_told_to_be_no_calibration
     told = wbltr("posthoc", "temperature")
     assert told.code == 0, told.err
     assert "images are told right" in told.err
+
+
+@pytest.mark.parametrize("name", ["my data", "it's", "a;b", "$HOME"])
+def test_the_command_that_comes_next_can_be_typed_as_it_is(wbltr: Wbltr, digits: Path, name: str) -> None:
+    told = wbltr("embed", "--import", digits, "--out", f"{name}.yaml").err.splitlines()[-1]
+    words = shlex.split(told.removeprefix("next: wbltr "))
+    assert words == ["compare", "--recipe", f"./{name}.yaml"]
+    assert wbltr(*words, "-n").code == 0

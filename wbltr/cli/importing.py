@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Collection
@@ -45,7 +46,7 @@ def import_embeddings(
     name = name_after(file)
     out = expanded(out if out is not None else Path(f"{name}.yaml"))
     suffix_of(out, (".yaml", ".yml"))
-    place = str(out) if out.is_absolute() or str(out).startswith(".") else f"./{out}"
+    place = shlex.quote(str(out) if out.is_absolute() or str(out).startswith(".") else f"./{out}")
     refuse_clash(out, (("embeddings_file", file),), request.set, f"wbltr compare --recipe {place}")
     head: Choices = {"embeddings_file": (str(file), ""), "features.network": ("none", ""), "embeddings.views": (1, "")}
     settings = [text for text in request.set if text.startswith("dataset.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 
@@ -58,8 +59,9 @@ def _carry_out(what: str, request: Request, url: str, plan: moving.Transfer, wor
         )
         _refuse_unread(plan)
         return
+    again = f"wbltr store pull {shlex.quote(url)}"
     for name in plan.kept:
-        console.notice(f"ref {name} stays: it means something else here; to move it: wbltr store pull {url} {name}")
+        console.notice(f"ref {name} stays: it means something else here; to move it: {again} {shlex.quote(name)}")
     moved = {"push": "sent", "pull": "fetched"}[what]
     things = f"{count(len(plan.objects), 'object')} ({size / 1e6:.1f} MB), {count(len(plan.records), 'record')}"
     told = f"{'would be ' if request.dry_run else ''}{moved}; {count(len(plan.there), 'object')} already there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -249,8 +250,8 @@ def _tell(session: Session, made: Made, study: Study, winner: Trial, again: floa
     session.console.notice(f"made alone: {number(again)} on validation; named {_ref(session)}")
     session.console.result(made.artifact.object_id)
     elsewhere = Path(study.storage.shown).parent != studies(session.store)
-    where = f" --storage {study.storage.shown}" if elsewhere else ""
-    session.console.notice(f"its picture: wbltr plot study --study {study.name}{where}")
+    where = f" --storage {shlex.quote(study.storage.shown)}" if elsewhere else ""
+    session.console.notice(f"its picture: wbltr plot study --study {shlex.quote(study.name)}{where}")
     _tell_next(session, made)
 
 
