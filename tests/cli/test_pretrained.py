@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import Wbltr
 from made_images import write_set
+from own_pictures import class_folders
 from safetensors.torch import save_file
 
 from wbltr.models import new_network
@@ -67,6 +68,18 @@ def test_a_frozen_network_keeps_its_weights_and_the_whole_chain_runs_on_it(tmp_p
     for place, text in places.items():
         for word in words:
             assert word in " ".join(text.split()), f"{place}: {word}"
+
+
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_images_that_a_dataset_holds_keep_their_size(wbltr: Wbltr, weights: Path, frozen: str) -> None:
+    class_folders(Path("set"), {"ant": 20, "bee": 12}, side=24)
+    assert wbltr("make-dataset", "--images", "set", "-q").code == 0
+    own = ("features.stem=imagenet", f"features.weights={weights}", f"features.frozen={frozen}", "features.network=resnet18")
+    sized = ("features.augment=resized-crop-flip", "features.image_size=32", "features.epochs=1")
+    settings = [word for one in (*own, *sized) for word in ("--set", one)]
+    done = wbltr("train-features", "--recipe", "./set.yaml", *settings, "--threads", "1", "--json")
+    assert (done.code, done.document["error"]["code"]) == (2, "recipe"), "it would be told, and exported, for 32 x 32 pixels"
+    assert "features.image_size=null" in done.document["error"]["hint"]
 
 
 def test_weights_are_known_by_their_bytes_wherever_they_lie(tmp_path: Path, wbltr: Wbltr, weights: Path) -> None:

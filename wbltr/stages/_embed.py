@@ -34,7 +34,8 @@ def embedded(
 def _pixels(
     config: EmbeddingsStageConfig, dataset: Mapping[str, Any], network: Network, device: torch.device, runtime: Runtime
 ) -> Tensor:
-    """`(V, N, D)` of images that the dataset holds."""
+    """`(V, N, D)` of images that the dataset holds, in the size that they have there."""
+    check_augment(config.augment, config.image_size, files=False)
     images = padded(torch.from_numpy(dataset[f"{config.part}.images"]).to(device), config.pad)
     embeddings = torch.empty(config.views, len(images), network.embedding_size)
     for view in range(config.views):
