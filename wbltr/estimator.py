@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+import os
 from numbers import Integral
-from threading import Event
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -24,6 +22,7 @@ from wbltr.functional.schedules import cosine
 from wbltr.heads import Trial, fit_heads
 from wbltr.models import new_head
 
+_IMPORTED_IN = os.getpid()
 Array = np.ndarray[Any, Any]
 LinearLoss = Literal[
     "ce", "cb", "cb-bce", "reweighted", "focal", "focal-cb", "logit-adjusted", "balanced-softmax", "label-smooth"
@@ -180,7 +179,7 @@ default='cb'
                 raise ValueError(f"coef_init, intercept_init: expected {expected}, found {found}")
         embeddings = np.require(X, np.float32, ["C", "W"])
         try:
-            fitted = _in_a_thread(lambda tick: self._fitted(embeddings, numbers.astype(np.int64), classes, seed, start, tick))
+            fitted = self._fitted(embeddings, numbers.astype(np.int64), classes, seed, start)
         except WbltrError as failure:
             advice = "lower lr or weight_decay, or scale the features"
             raise ValueError(f"{failure.message}; {advice}") from None
@@ -188,9 +187,11 @@ default='cb'
         return self
 
     def _fitted(
-        self, x: Array, numbers: Array, classes: int, seed: int, start: tuple[Array, Array] | None, tick: Callable[..., None]
+        self, x: Array, numbers: Array, classes: int, seed: int, start: tuple[Array, Array] | None
     ) -> tuple[Array, Array, Array]:
         """All that torch has to do: rows `(C, D)`, biases `(C,)` and losses `(E,)`, of features `(N, D)` and classes `(N,)`."""
+        if os.getpid() != _IMPORTED_IN:
+            torch.set_num_threads(1)  # a forked process has none of its parent's OpenMP threads, and would wait for them
         labels = torch.from_numpy(numbers)
         counts = torch.bincount(labels, minlength=classes)
         weight, bias = new_head(classes, x.shape[1], seed) if start is None else map(torch.tensor, start)
@@ -214,7 +215,6 @@ default='cb'
             momentum=self.momentum,
             seed=seed,
             weights=image_weights(labels, counts, self.sampling),
-            tick=tick,
         )
         rows = tau_normalize(heads.weight[0], self.posthoc_tau) if self.posthoc_tau else heads.weight[0]
         # float64 from here on, so that a sample's scores do not depend on those beside it.
@@ -307,25 +307,3 @@ default='cb'
             raise ValueError(f"posthoc_tau={self.posthoc_tau!r}: expected a finite number")
         if self.max_norm is not None and self.constraint != "none":
             raise ValueError("constraint='unit-norm' and max_norm both set the rows' norms; choose one")
-
-
-def _in_a_thread(work: Callable[[Callable[..., None]], tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:
-    """Do torch's work in a thread of its own, whose OpenMP threads end with it.
-
-    A process forked later has none of a parent's OpenMP threads, and would wait for them for ever. A new thread counts on
-    none, and leaves none behind, whatever the parent has done with torch.
-
-    Args:
-        work: gets what it is to call between two steps: it ends the work when the caller was interrupted.
-    """
-    stop = Event()
-
-    def tick(*_: int) -> None:
-        if stop.is_set():
-            raise CancelledError
-
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
-        try:
-            return pool.submit(work, tick).result()
-        finally:
-            stop.set()
