@@ -25,7 +25,9 @@ FEWEST_ROWS_GRID = 3  # of a grid of numbers: two are two families
 FEWEST_OF_GAPS = 3  # columns that look like a family with some left out
 ELLIPSIS = ["NAME", "…"]  # names that are the user's to give
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*|", re.ASCII)  # what pandas calls a row's number; in CSV, nothing
-_LABEL_LIKE = re.compile(r"(label|target|class|pred|prob|logit).*", re.IGNORECASE)  # what tells the label, by its name
+_LABEL_LIKE = re.compile(
+    r"(label|target|class|pred|prob|logit|softmax|one_?hot).*", re.IGNORECASE
+)  # what tells the label, by its name
 _RUNS = re.compile(r"[0-9]{1,9}")
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")  # what a recipe's text cannot hold
 _RANGE = re.compile(r"(.+?)(?:\.\.\.?|…)(.+)")
@@ -214,10 +216,12 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
     """One family, or floats alone."""
     floats = [column.name for column in numbers if column.kind == "float"]
     integers = [column.name for column in numbers if column.kind == "integer"]
+    whole = [family for family in families if family.complete]
     if floats and integers:
         told = f"{_columns(integers)} integers beside columns of floats: ids, labels or rows' numbers are no embedding"
+        if len(whole) == 1 and len(whole[0].names) > 1 and set(whole[0].names) <= {*integers}:
+            raise _refused(where, told, f"take the numbered: {flag('--columns', _pattern(whole[0].names, floats))}")
         raise refused_beside(where, told, integers, (*floats, *integers))
-    whole = [family for family in families if family.complete]
     if len(whole) > 1 or (whole and len(families) > 1):
         raise _undecided(where, "several numbered families of columns", [family.names for family in families])
     if whole:
@@ -250,8 +254,9 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
 
 def refused_beside(where: str, told: str, names: Sequence[str], among: Sequence[str]) -> WbltrError:
     """Columns that may be no part of the embedding among those that would be taken, and the flags that decide."""
-    rest = _pattern([name for name in among if name not in names], names)
-    few = flag("--drop", names[:8])
+    few, rest = flag("--drop", names[:8]), _pattern([name for name in among if name not in names], names)
+    if not rest:
+        return _refused(where, told, f"where they are the embeddings: {flag('--columns', names[:8])}")
     return _refused(where, told, f"leave them: {few}; or name what to take: {flag('--columns', rest)}")
 
 
