@@ -153,6 +153,8 @@ def test_a_hint_with_a_pattern_takes_what_it_names() -> None:
         ("a b pred_ape pred_bee", "pred_bee"),
         ("class_score a b", "class_score"),
         ("a b c prob_0 prob_1", "prob_0"),  # a family, but of what is to be learned
+        ("a b y", "y"),
+        ("a b y_true", "y_true"),
         ("l:logits a b", "logits"),
         ("l:OneHot a b", "OneHot"),
     ],
@@ -163,7 +165,7 @@ def test_what_is_named_as_a_label_is_refused_and_both_flags_are_told(table: str,
     assert "--columns" in error.hint
 
 
-@pytest.mark.parametrize("table", ["prob_0 prob_1 prob_2", "l:logits", "pred_a pred_b", "l:logits o:path"])
+@pytest.mark.parametrize("table", ["prob_0 prob_1 prob_2", "l:logits", "pred_a pred_b", "l:logits o:path", "x y", "x y z", "y"])
 def test_what_is_named_as_a_label_is_taken_where_nothing_stands_beside_it(table: str) -> None:
     assert chosen(table).taken
 

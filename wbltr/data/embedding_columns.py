@@ -26,7 +26,7 @@ FEWEST_OF_GAPS = 3  # columns that look like a family with some left out
 ELLIPSIS = ["NAME", "…"]  # names that are the user's to give
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*|", re.ASCII)  # what pandas calls a row's number; in CSV, nothing
 _LABEL_LIKE = re.compile(
-    r"(label|target|class|pred|prob|logit|softmax|one_?hot).*", re.IGNORECASE
+    r"(label|target|class|pred|prob|logit|softmax|one_?hot|y_(true|pred|hat)).*", re.IGNORECASE
 )  # what tells the label, by its name
 _RUNS = re.compile(r"[0-9]{1,9}")
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")  # what a recipe's text cannot hold
@@ -242,7 +242,9 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
         others = [name for name in floats if name not in families[0].names]
         told = "numbered columns, of which some are not there, stand beside others"
         raise _undecided(where, told, [families[0].names, others])
-    if (like := [name for name in floats if _LABEL_LIKE.fullmatch(name)]) and len(like) < len(floats):
+    alone = {"y", "Y"} if "x" not in map(str.lower, floats) else set()  # y beside x is a place
+    like = [name for name in floats if _LABEL_LIKE.fullmatch(name) or name in alone]
+    if like and len(like) < len(floats):
         raise refused_beside(
             where,
             f"{'column' if len(like) == 1 else 'columns'} {listed(like)}, named as labels are, beside columns of floats",
