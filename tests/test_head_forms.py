@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import Stopped, WbltrError
-from wbltr.functional.class_loss import ClassLoss, Loss, LossSettings
 from wbltr.functional.logits import head_logits
+from wbltr.functional.losses import ClassLoss
 from wbltr.functional.projections import unit_norm
 from wbltr.functional.schedules import cosine
 from wbltr.head_forms import Fitted, Form, FormName, fit_form, new_form
 from wbltr.heads import Trial, fit_heads
+from wbltr.methods.heads import LossSettings
 
 V, C, D = 2, 6, 4  # fewer dimensions than a simplex of six classes would need
 COUNTS = torch.tensor([80, 40, 20, 10, 5, 2])
@@ -44,7 +45,7 @@ class Linear:
         return {"head.weight": self.weight, "head.bias": self.bias}
 
 
-def fit(form: Form, problem: Problem, name: Loss = "cb", epochs: int = 4, settings: LossSettings | None = None) -> Fitted:
+def fit(form: Form, problem: Problem, name: str = "cb", epochs: int = 4, settings: LossSettings | None = None) -> Fitted:
     loss = ClassLoss(name, COUNTS, settings or LossSettings(), CPU)
     embeddings, labels, _, _ = problem
     return fit_form(
@@ -57,7 +58,7 @@ def started(name: FormName, problem: Problem) -> Form:
 
 
 @pytest.mark.parametrize("loss", ["ce", "cb", "cb-bce", "focal-cb", "logit-adjusted", "label-smooth"])
-def test_a_linear_form_equals_the_head_that_many_are_fitted_as(problem: Problem, loss: Loss) -> None:
+def test_a_linear_form_equals_the_head_that_many_are_fitted_as(problem: Problem, loss: str) -> None:
     embeddings, labels, weight, bias = problem
     expected = fit_heads(
         embeddings, labels, COUNTS, weight, bias, [Trial(loss=loss, lr=0.05, weight_decay=1e-3)],

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import Stopped, WbltrError
-from wbltr.functional.class_loss import LossSettings
 from wbltr.functional.losses import class_balanced_weights
 from wbltr.functional.projections import max_norm, row_norms, unit_norm
 from wbltr.functional.schedules import cosine
 from wbltr.head_group import HeadGroup
 from wbltr.heads import Heads, Trial, fit_heads
+from wbltr.methods.heads import LossSettings
 from wbltr.randomness import generator
 
 V, N, C, D = 3, 157, 6, 8

@@ -109,9 +109,9 @@ def test_a_row_beside_the_papers_drops_what_is_not_its_own() -> None:
     ldam = section.as_row("ldam", first)
     assert (ldam.head, ldam.reweight_from) == ("cosine", 16)
     assert section.as_row("ncm", first) == section.model_copy(update={"seed": 3}).as_row("ncm", first)
-    own = HeadSettings(weight_decay=0.1, lr=0.5, gamma=1.0)
+    own = HeadSettings.model_validate({"weight_decay": 0.1, "lr": 0.5, "gamma": 1.0})
     focal = section.as_row("focal", first, own)
-    assert (focal.weight_decay, focal.lr, focal.gamma) == (0.1, 0.5, 1.0)
+    assert (focal.weight_decay, focal.lr, focal.settings.gamma) == (0.1, 0.5, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
+
+from wbltr.methods.settings import Setting, Table
 
 # Strict: `true` is not 1, and "3" is not 3.
 Number = Annotated[float, Field(strict=True)]
@@ -55,3 +59,52 @@ class Weights(Config):
 
     origin: Literal["file", "IMAGENET1K_V1", "IMAGENET1K_V2"]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8}([0-9a-f]{56})?$")]  # of torchvision's files their names have 8 digits
+
+
+class OneOf:
+    """Marks a field that names an entry of a table, or another word: `Annotated[str, OneOf(LOSSES)]`.
+
+    The field holds the value that the entry is kept by, whichever of its names was given.
+    """
+
+    def __init__(self, table: Table[Any], *others: str) -> None:
+        self.table, self.names = table, (*others, *table)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self._checked, handler(source))
+
+    def _checked(self, given: object) -> str:
+        if isinstance(given, str) and given in self.table:
+            return str(self.table[given].value)
+        if isinstance(given, str) and given in self.names:
+            return given
+        *first, last = map(repr, self.names)
+        raise PydanticCustomError("literal_error", "Input should be {names}", {"names": f"{', '.join(first)} or {last}"})
+
+
+def fields_of(settings: Mapping[str, Setting], *, absent: bool = False) -> dict[str, Any]:
+    """The fields of a section that these settings are, as `pydantic.create_model` takes them.
+
+    Args:
+        absent: whether each may be left out, and is null then.
+    """
+    fields = {}
+    for name, setting in settings.items():
+        kind, default = _type_of(setting), None if absent else setting.default
+        field = Field(default, description=setting.help) if setting.original else added_later(default, description=setting.help)
+        fields[name] = (kind | None if absent else kind, field)
+    return fields
+
+
+def _type_of(setting: Setting) -> Any:
+    match setting.kind:
+        case "natural":
+            return Natural | None
+        case "word":
+            return Literal[setting.words]
+        case "teacher":
+            return str | Teacher | None
+        case "shares":
+            return Literal[setting.words] | dict[str, Positive]
+    number = Annotated[float, Field(strict=True, **setting.bounds)]
+    return number | Literal[setting.words] if setting.words else number

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import WbltrError
-from wbltr.functional.class_loss import ClassLoss
 from wbltr.functional.logits import head_logits
+from wbltr.functional.losses import ClassLoss
 from wbltr.functional.projections import row_norms, unit_norm
 from wbltr.functional.prototypes import cosine_logits, simplex_etf
 from wbltr.randomness import epoch_order, generator
@@ -130,7 +130,7 @@ class Gated:
         return self.linear | self.gate
 
 
-def new_form(name: FormName, weight: Tensor, bias: Tensor, scale: float, seed: int) -> Form:
+def new_form(name: str, weight: Tensor, bias: Tensor, scale: float, seed: int) -> Form:
     """A form before its first step.
 
     Args:
@@ -147,6 +147,7 @@ def new_form(name: FormName, weight: Tensor, bias: Tensor, scale: float, seed: i
             return Scaled(weight, bias)
         case "gated":
             return Gated(weight, bias)
+    raise AssertionError(f"a recipe names no form {name}")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ a cached chain starts fast.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictBool, ValidationError, model_validator
+from pydantic import Field, StrictBool, ValidationError, create_model, model_validator
 
 from wbltr.config import (
     Config,
@@ -16,20 +16,24 @@ from wbltr.config import (
     Natural,
     NonNegative,
     Number,
-    Portion,
+    OneOf,
     Positive,
     Seed,
     Share,
     Teacher,
     Weights,
     added_later,
+    fields_of,
 )
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
-from wbltr.rows import LOSS_SETTINGS, HeadSettings, Loss, Row, section_of
+from wbltr.methods.heads import HEADS, SETTINGS, LossSettings
+from wbltr.methods.losses import LOSSES
+from wbltr.rows import HeadSettings, Row, section_of
 
 Part = Literal["train", "val", "test"]
 Sampling = Literal["instance", "class-balanced", "square-root"]
+LossName = Annotated[str, OneOf(LOSSES)]
 CIFAR_NETWORKS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 
 
@@ -48,36 +52,51 @@ class MaxNormConfig(Config):
         return self
 
 
-class LossConfig(Config):
-    """A loss and what it leaves open; see `wbltr.functional.class_loss`."""
+if TYPE_CHECKING:
 
-    loss: Loss
-    beta: Share = 0.9999  # of the class-balanced losses
-    rho: NonNegative = added_later(1.0)  # of `reweighted`: weights by n^−ρ
-    gamma: NonNegative = added_later(2.0)  # of the focal losses
-    tau: NonNegative = added_later(1.0)  # of `logit-adjusted`
-    smoothing: Share = added_later(0.98)  # of `label-smooth`
-    margin: Positive = added_later(0.5)  # of `ldam`, for the rarest class
-    reweight_from: Natural | None = added_later(None)  # first epoch, from 0, in which class weights count
-    teacher: str | Teacher | None = added_later(None)  # of `distill`: a finished first stage, its id or its name
-    temperature: Positive = added_later(4.0)  # of `distill`: T
-    alpha: Portion = added_later(0.9)  # of `distill`: the teacher's share
-    head: Literal["linear", "cosine", "simplex", "scaled", "gated", "means"] = added_later("linear")
-    scale: Positive = added_later(30.0)  # s of a cosine head, and of a simplex's cosines
+    class _TrainedHead(Config):
+        """The settings that our own code names."""
+
+        loss: str
+        reweight_from: int | None = None
+        teacher: str | Teacher | None = None
+        head: str = "linear"
+        scale: float = 30.0
+else:
+    _TrainedHead = create_model(
+        "_TrainedHead",
+        __base__=Config,
+        loss=LossName,
+        **fields_of(LOSSES.settings()),
+        head=(Annotated[str, OneOf(HEADS)], added_later("linear")),
+        **fields_of({name: setting for name, setting in HEADS.settings().items() if name not in LOSSES.settings()}),
+    )
+
+
+class LossConfig(_TrainedHead):
+    """A loss, a form of head, and every setting that one of them has; see `wbltr.methods`."""
+
+    @property
+    def settings(self) -> LossSettings:
+        """What it leaves open, as a loss and a form of head take it."""
+        return LossSettings(**{name: getattr(self, name) for name in vars(LossSettings())})
 
     @model_validator(mode="after")
-    def _settings_of_the_loss_are_read(self) -> Self:
-        for name, losses in LOSS_SETTINGS.items():
-            if self.loss not in losses and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} changes nothing of loss: {self.loss}; it belongs to {', '.join(losses)}")
-        if self.scale != type(self).model_fields["scale"].default and self.head not in ("cosine", "simplex"):
-            raise ValueError(f"scale changes nothing of a {self.head} head; it belongs to cosine and simplex")
-        if self.reweight_from == 0 and self.loss != "ldam":
+    def _settings_are_read(self) -> Self:
+        loss, head = LOSSES[self.loss], HEADS[self.head]
+        for name, setting in SETTINGS.items():
+            if setting.original or getattr(self, name) == setting.default or loss.reads(name) or head.reads(name):
+                continue
+            what, readers = f"of loss: {self.loss}", ", ".join(LOSSES.readers(name))
+            if forms := HEADS.readers(name):
+                what, readers = f"of a {self.head} head", " and ".join(forms)
+            raise ValueError(f"{name} changes nothing {what}; it belongs to {readers}")
+        if self.reweight_from == 0 and not loss.deferred:
             raise ValueError("reweight_from: 0 changes nothing: leave it out, and weights count throughout")
-        if self.loss == "distill" and self.teacher is None:
-            raise ValueError("loss: distill learns from a teacher: give the id or name of a finished first stage")
-        if self.loss == "ldam" and self.head != "cosine":
-            raise ValueError("loss: ldam: its margins are of cosines; set head: cosine")
+        if loss.teacher and self.teacher is None:
+            raise ValueError(f"loss: {self.loss} learns from a teacher: give the id or name of a finished first stage")
+        if loss.head and self.head != loss.head:
+            raise ValueError(f"loss: {self.loss}: {loss.why_head}; set head: {loss.head}")
         return self
 
 
@@ -99,7 +118,7 @@ class FeaturesConfig(LossConfig):
     lr: Positive = 0.01
     momentum: Share = 0.9
     weight_decay: NonNegative = 5e-3  # SGD's, on all parameters: twice the λ of eq. 3
-    loss: Loss = "ce"
+    loss: LossName = "ce"
     constraint: Literal["none", "unit-norm"] = "none"  # on the classifier's rows: eq. 2 as a projection after each step
     max_norm: MaxNormConfig | None = added_later(None)  # on the classifier's rows; the radius is absolute
     sampling: Sampling = added_later("instance")
@@ -144,10 +163,10 @@ class FeaturesConfig(LossConfig):
         told = [name for name in idle if getattr(self, name) != type(self).model_fields[name].default]
         if told:
             raise ValueError(f"{what}: leave out {', '.join(told)}")
-        if self.loss == "distill" or (self.network == "none" and self.precision == "bf16"):
+        if LOSSES[self.loss].teacher or (self.network == "none" and self.precision == "bf16"):
             raise ValueError(f"{what}, in fp32 and without a teacher")
-        if self.head == "cosine" and (self.max_norm is not None or self.constraint != "none"):
-            raise ValueError("head: cosine on embeddings takes no constraint")
+        if self.head != "linear" and (self.max_norm is not None or self.constraint != "none"):
+            raise ValueError(f"head: {self.head} on embeddings takes no constraint")
         return self
 
     @model_validator(mode="after")
@@ -164,8 +183,9 @@ class FeaturesConfig(LossConfig):
 
     @model_validator(mode="after")
     def _the_network_can_train_this_head(self) -> Self:
-        if self.head not in ("linear", "cosine"):
-            raise ValueError(f"head: {self.head}: a first stage trains a linear or a cosine one")
+        if not HEADS[self.head].first_stage:
+            known = " or a ".join(name for name, head in HEADS.items() if head.first_stage)
+            raise ValueError(f"head: {self.head}: a first stage trains a {known} one")
         return self
 
     @model_validator(mode="after")
@@ -200,7 +220,7 @@ class ClassifierConfig(LossConfig):
 
     mode: Literal["cached", "exact"] = "cached"  # `exact`: through the network; batch-norm's statistics drift, as released
     layers: Literal[1, 2, 5] = 1  # weight layers trained, counted back from the classifier, their batch-norms with them
-    loss: Loss = "cb"
+    loss: LossName = "cb"
     epochs: Count = 10
     batch_size: Count = 64
     lr: Positive = 0.01
@@ -243,13 +263,13 @@ class ClassifierConfig(LossConfig):
     def _class_means_are_not_trained(self) -> Self:
         fields = type(self).model_fields
         told = [name for name in fields if name != "head" and getattr(self, name) != fields[name].default]
-        if self.head == "means" and told:
-            raise ValueError(f"head: means is not trained: leave out {', '.join(told)}")
+        if not HEADS[self.head].trained and told:
+            raise ValueError(f"head: {self.head} is not trained: leave out {', '.join(told)}")
         return self
 
     @model_validator(mode="after")
     def _some_forms_begin_from_the_first_stages_head(self) -> Self:
-        if self.head in ("simplex", "scaled", "gated") and self.init == "fresh":
+        if HEADS[self.head].starts_from != "any" and self.init == "fresh":
             raise ValueError(f"head: {self.head} begins from the first stage's head: init: features")
         return self
 
@@ -257,8 +277,8 @@ class ClassifierConfig(LossConfig):
     def _other_forms_are_trained_on_embeddings_alone(self) -> Self:
         if self.head != "linear" and (self.through_network or self.max_norm is not None or self.constraint != "none"):
             raise ValueError(f"head: {self.head} takes no constraint, and needs mode: cached and layers: 1")
-        if self.loss == "distill" and (self.head != "linear" or self.through_network):
-            raise ValueError("loss: distill needs head: linear, mode: cached and layers: 1")
+        if LOSSES[self.loss].teacher and (self.head != "linear" or self.through_network):
+            raise ValueError(f"loss: {self.loss} needs head: linear, mode: cached and layers: 1")
         return self
 
     def as_row(self, row: Row, first: FeaturesConfig, settings: HeadSettings | None = None) -> ClassifierConfig:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from wbltr.config import Config, NonNegative, Portion, Positive, Share, Teacher
+from pydantic import create_model
+
+from wbltr.config import Config, NonNegative, Positive, Teacher, fields_of
 from wbltr.errors import WbltrError
+from wbltr.methods.heads import HEADS, SETTINGS
+from wbltr.methods.losses import LOSSES
 
 # The paper's Table 4, in its order; `-default-wd`: the first stage's weight decay; `-last2`: the last two layers.
 Table4Row = Literal[
@@ -24,22 +28,8 @@ OtherRow = Literal[
 ]  # fmt: skip
 Row = Literal[Table4Row, OtherRow]
 
-Loss = Literal[
-    "ce", "cb", "cb-bce", "reweighted", "focal", "focal-cb", "ldam", "logit-adjusted", "balanced-softmax", "label-smooth",
-    "distill",
-]  # fmt: skip
-LOSS_SETTINGS: dict[str, tuple[Loss, ...]] = {  # and which losses read them; β is older than the others and may stand idle
-    "rho": ("reweighted",),
-    "gamma": ("focal", "focal-cb"),
-    "tau": ("logit-adjusted",),
-    "smoothing": ("label-smooth",),
-    "margin": ("ldam",),
-    "reweight_from": ("cb", "cb-bce", "reweighted", "focal-cb", "ldam"),
-    "teacher": ("distill",),
-    "temperature": ("distill",),
-    "alpha": ("distill",),
-}
-LOSS_FIELDS = ("beta", "head", "scale", *LOSS_SETTINGS)
+# Settings of rows that were there before the table was: a study's name tells that they are not set, too.
+FIRST = ("tau", "rho", "gamma", "smoothing", "scale", "teacher", "temperature", "alpha")
 
 # What sets a row of the others apart from a linear head that is trained with cross entropy from the first stage's.
 TRAINED: dict[Row, dict[str, Any]] = {
@@ -60,29 +50,34 @@ TRAINED: dict[Row, dict[str, Any]] = {
 DEFERRED = 0.8  # of the epochs without class weights: 160 of 200, as Cao et al. released it
 
 
-class HeadSettings(Config):
+if TYPE_CHECKING:
+
+    class _Settings(Config):
+        tau: float | None = None
+        teacher: str | Teacher | None = None
+else:
+    _Settings = create_model("_Settings", __base__=Config, **fields_of(SETTINGS, absent=True))
+
+
+class HeadSettings(_Settings):
     """What one row has of its own, chosen on validation; null: the classifier section's, or the loss's default."""
 
     weight_decay: NonNegative | None = None  # null: of the paper's rows the section's, of the others 0
     radius: NonNegative | None = None  # of MaxNorm
     lr: Positive | None = None
-    tau: NonNegative | None = None  # of the logit adjustments, and of the loss of that name
-    rho: NonNegative | None = None
-    gamma: NonNegative | None = None
-    smoothing: Share | None = None
-    scale: Positive | None = None  # of a cosine head
-    teacher: str | Teacher | None = None  # a finished first stage: its id or its name
-    temperature: Positive | None = None
-    alpha: Portion | None = None
+
+    def hashed(self) -> dict[str, Any]:
+        """As `Config.hashed`; see `FIRST`."""
+        return dict.fromkeys(FIRST) | super().hashed()
 
     def idle(self, row: Row) -> list[str]:
         """What is set here and cannot change this row."""
         parts = row.split("-")
         if row in TRAINED:
             own = TRAINED[row]
-            read = {"weight_decay", "lr"} if row != "ncm" else set[str]()
-            read |= {name for name, losses in LOSS_SETTINGS.items() if own.get("loss") in losses}
-            read |= {"scale"} if own.get("head") in ("cosine", "simplex") else set()
+            head = HEADS[own.get("head", "linear")]
+            read = {"weight_decay", "lr"} if head.trained else set[str]()
+            read |= {setting.name for setting in (*LOSSES[own.get("loss", "ce")].settings, *head.settings)}
         elif parts[0] in ("ce", "cb"):
             read = {"lr"} | ({"radius"} if "max" in parts else set())
             read |= {"weight_decay"} if "wd" in parts and "default" not in parts else set()
@@ -142,11 +137,11 @@ def section_of(row: Row, section: Mapping[str, Any], first_weight_decay: float, 
 def _other(row: Row, section: Mapping[str, Any], lr: float, own: HeadSettings) -> dict[str, Any]:
     if row == "ncm":
         return dict(TRAINED[row])  # nothing is trained: whatever the section says, it is the same head
-    if row == "distill" and own.teacher is None:
-        hint = "name a finished first stage: --set heads.distill.teacher=ID"
+    if LOSSES[TRAINED[row].get("loss", "ce")].teacher and own.teacher is None:
+        hint = f"name a finished first stage: --set heads.{row}.teacher=ID"
         raise WbltrError(f"row '{row}' needs a teacher", hint, "recipe")
-    settings = {name: getattr(own, name) for name in type(own).model_fields if name in LOSS_FIELDS}
-    values = {
+    settings = {name: getattr(own, name) for name in SETTINGS}
+    return {
         **_plain(section),
         "loss": "ce",
         "beta": section["beta"],
@@ -157,13 +152,11 @@ def _other(row: Row, section: Mapping[str, Any], lr: float, own: HeadSettings) -
         "select": "last",
         "lr": lr,
         **TRAINED[row],
+        **({"reweight_from": int(DEFERRED * section["epochs"])} if row == "ldam" else {}),
         **{name: value for name, value in settings.items() if value is not None},
     }
-    if row == "ldam":
-        values["reweight_from"] = int(DEFERRED * section["epochs"])
-    return values
 
 
 def _plain(section: Mapping[str, Any]) -> dict[str, Any]:
     """The section without what its own loss and form of head read: a row has its own."""
-    return {name: value for name, value in section.items() if name not in LOSS_FIELDS}
+    return {name: value for name, value in section.items() if name not in (*SETTINGS, "head")}

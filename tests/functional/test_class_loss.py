@@ -1,24 +1,30 @@
+"""`ClassLoss`: every entry of the table by its name."""
+
 from __future__ import annotations
 
-from typing import get_args
+import inspect
 
 import pytest
 import torch
 from torch import Tensor
 
-from wbltr import rows
-from wbltr.functional.class_loss import ClassLoss, Loss, LossSettings
-from wbltr.functional.focal import focal
 from wbltr.functional.losses import (
+    ClassLoss,
     balanced_binary_cross_entropy,
     class_balanced_weights,
     cross_entropy,
+    distillation,
+    focal,
     inverse_frequency_weights,
+    ldam,
+    ldam_margins,
+    logit_adjusted,
+    smoothed_cross_entropy,
 )
-from wbltr.functional.margin_losses import ldam, ldam_margins, logit_adjusted
 from wbltr.functional.priors import log_prior
-from wbltr.functional.soft_targets import distillation, smoothed_cross_entropy
-from wbltr.recipe import LossConfig
+from wbltr.methods.heads import LossSettings
+from wbltr.methods.losses import LOSSES
+from wbltr.methods.settings import load
 
 COUNTS = torch.tensor([500, 100, 50, 20, 5])
 SETTINGS = LossSettings(
@@ -26,7 +32,7 @@ SETTINGS = LossSettings(
 )
 BALANCED = class_balanced_weights(COUNTS, 0.99)
 CPU = torch.device("cpu")
-every_name = pytest.mark.parametrize("name", get_args(Loss))
+every_name = pytest.mark.parametrize("name", LOSSES)
 
 
 @pytest.fixture
@@ -35,16 +41,30 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.randn(3, 17, 5, generator=source), torch.randint(0, 5, (17,), generator=source)
 
 
-def test_recipes_name_the_losses_that_there_are_with_their_defaults() -> None:
-    assert get_args(rows.Loss) == get_args(Loss)
-    settings = LossSettings()
-    assert {*rows.LOSS_FIELDS} - {"head", "teacher"} == {*LossSettings.__dataclass_fields__}
-    for name in LossSettings.__dataclass_fields__:
-        assert LossConfig.model_fields[name].default == getattr(settings, name), name
+@every_name
+def test_a_loss_is_changed_by_the_settings_of_its_entry_and_by_no_others(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    taught = (batch[0][0].flip(0),) if LOSSES[name].teacher else ()
+    start = {"reweight_from": 0} if LOSSES[name].deferred else {}
+    usual = ClassLoss(name, COUNTS, LossSettings(**start), CPU)(*batch, *taught)
+    for setting, default in vars(LossSettings()).items():
+        value = 3 if default is None else default * 0.7
+        found = ClassLoss(name, COUNTS, LossSettings(**{**start, setting: value}), CPU)(*batch, *taught)
+        assert torch.equal(found, usual) != LOSSES[name].reads(setting), setting
 
 
 @every_name
-def test_a_name_stands_for_its_function(name: Loss, batch: tuple[Tensor, Tensor]) -> None:
+def test_every_argument_of_an_entrys_functions_is_given(name: str) -> None:
+    entry = LOSSES[name]
+    own = {setting.name for setting in entry.settings}
+    for path, given in [
+        (entry.value_of, own | {*entry.from_counts, *entry.fixed, "logits", "labels", "weights", "teacher"}),
+        *((path, own | {"counts"}) for path in entry.from_counts.values()),
+    ]:
+        assert {*inspect.signature(load(path)).parameters} <= given, path
+
+
+@every_name
+def test_a_name_stands_for_its_function(name: str, batch: tuple[Tensor, Tensor]) -> None:
     z, y = batch
     expected = {
         "ce": cross_entropy(z, y),

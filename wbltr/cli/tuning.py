@@ -14,6 +14,7 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
+from wbltr.methods.losses import LOSSES
 from wbltr.pipeline import Made, artifact
 from wbltr.recipe import Recipe, available_precision
 from wbltr.report.results import accuracies, per_cent
@@ -59,7 +60,7 @@ def classifier(request: Request, asked: Asked, batch: int) -> None:
     session = Session(CLASSIFIER, request)
     _check(session)
     section = session.recipe.classifier
-    if section.through_network or section.head != "linear" or section.loss == "distill":
+    if section.through_network or section.head != "linear" or LOSSES[section.loss].teacher:
         hint = "tune with classifier.layers=1, mode=cached, head=linear and no teacher"
         raise WbltrError("tune classifier trains linear heads on cached embeddings, many at once", hint, "recipe")
     check(section, space)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ABBREVIATIONS = {
-    "ce": "CE",
-    "cb": "CB",
-    "cb-bce": "CB (BCE)",
-    "reweighted": "reweighted CE",
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES
+
+ABBREVIATIONS = {name: loss.label for name, loss in LOSSES.items()} | {
     "wd": "WD",
     "max": "MaxNorm",
     "l2": "L2",
@@ -35,7 +34,6 @@ OTHERS = {  # rows beside the paper's
     "balanced-softmax": "balanced softmax",
     "distill": "distillation",
 }
-FORMS = {"cosine": "cosine", "simplex": "simplex ETF", "scaled": "LWS", "gated": "DisAlign", "means": "nearest class mean"}
 
 
 def count(number: int, noun: str) -> str:
@@ -82,12 +80,12 @@ def _trained(config: Mapping[str, Any]) -> str:
     """What a head was trained with: its loss, or the form that has a name of its own."""
     loss, form = config["loss"], config.get("head", "linear")
     if loss == "ldam":
-        return OTHERS["ldam"] if config.get("reweight_from") is not None else "LDAM"
+        return OTHERS["ldam"] if config.get("reweight_from") is not None else ABBREVIATIONS[loss]
     if form != "linear":
-        return FORMS[form]
+        return HEADS[form].label
     if (loss, config.get("init"), config.get("sampling")) == ("ce", "fresh", "class-balanced"):
         return OTHERS["crt"]
-    return OTHERS.get(loss) or ABBREVIATIONS[loss]
+    return ABBREVIATIONS[loss]
 
 
 def balanced_by(config: Mapping[str, Any]) -> str | None:
@@ -95,9 +93,9 @@ def balanced_by(config: Mapping[str, Any]) -> str | None:
     config = config.get("classifier", config)
     if "method" in config:
         return _adjustment(config, {}).removeprefix("+ ") if config["method"] not in ("temperature", "vector") else None
-    if config.get("head") == "means":
-        return FORMS["means"]
-    if config["loss"] not in ("ce", "focal", "label-smooth", "distill"):
+    if not (head := HEADS[config.get("head", "linear")]).trained:
+        return head.label
+    if LOSSES[config["loss"]].balances:
         return _trained(config)
     sampling = config.get("sampling", "instance")
     return f"{sampling} sampling" if sampling != "instance" else None

@@ -10,6 +10,7 @@ from typing import Literal
 from wbltr.config import Config, Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
+from wbltr.methods.heads import HEADS
 from wbltr.pipeline import Artifact, Node, artifact
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, Part, PosthocConfig, Recipe
 from wbltr.rows import Row
@@ -201,7 +202,7 @@ class Chain:
             if section is None and stage in self.line.known:
                 return self.line.known[stage]
         section = section or self.recipe.classifier
-        if section.head in ("scaled", "gated") and self._kind(self.features) != "linear":
+        if HEADS[section.head].starts_from == "linear features" and self._kind(self.features) != "linear":
             hint = "on such features: classifier.head=cosine, or a linear one"
             raise WbltrError(
                 f"classifier.head: {section.head} changes a linear head, the first stage's is cosine", hint, "recipe"
@@ -253,9 +254,9 @@ class Chain:
         while isinstance(head, Node) and head.stage is POSTHOC and not isinstance(below := head.inputs["head"], str):
             head = below
         if isinstance(head, Artifact):
-            return str(head.config.get("head", "linear"))
+            return HEADS[head.config.get("head", "linear")].kind
         section = head.config if isinstance(head.config, FeaturesConfig | ClassifierConfig) else None
-        return "linear" if section is None else section.head
+        return "linear" if section is None else HEADS[section.head].kind
 
     def head(self) -> Node | Artifact:
         """What the recipe ends in: its classifier, or a post-hoc adjustment."""

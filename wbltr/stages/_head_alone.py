@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wbltr.constraints import what_max_norm_did
 from wbltr.functional.logits import head_logits
+from wbltr.functional.losses import ClassLoss
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.head_forms import fit_form, new_form
@@ -17,7 +18,6 @@ from wbltr.heads import Trial, fit_heads
 from wbltr.models import new_head
 from wbltr.pipeline import Runtime
 from wbltr.recipe import FeaturesConfig
-from wbltr.stages._losses import class_loss, loss_settings
 
 BLOCK = 4096  # embeddings that are measured at once
 
@@ -43,7 +43,7 @@ def fit_head_alone(
     if config.head == "cosine":
         fitted = fit_form(
             new_form("cosine", weight, bias, config.scale, config.seed),
-            class_loss(config, counts, device),
+            ClassLoss(config.loss, counts, config.settings, device),
             there,
             of_them,
             lrs=cosine(config.lr, config.epochs, config.scheduler),
@@ -60,7 +60,7 @@ def fit_head_alone(
         ball = config.max_norm
         trial = Trial(
             config.loss,
-            loss_settings(config),
+            config.settings,
             config.lr,
             config.weight_decay,
             None if ball is None else ball.radius,

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from wbltr.functional.logits import head_logits
+from wbltr.functional.losses import ClassLoss
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
-from wbltr.head_forms import Fitted, FormName, fit_form, new_form
+from wbltr.head_forms import Fitted, fit_form, new_form
 from wbltr.heads import Heads, Precision, Trial, fit_heads
 from wbltr.models import new_head
 from wbltr.recipe import ClassifierConfig, MaxNormConfig
-from wbltr.stages._losses import class_loss, loss_settings
 
 
 def absolute_radius(ball: MaxNormConfig | None, first_weight: Tensor) -> float | None:
@@ -30,7 +30,7 @@ def trial_of(config: ClassifierConfig, first_weight: Tensor) -> Trial:
     """The trial of a config, given the first stage's rows `(C, D)`."""
     return Trial(
         loss=config.loss,
-        settings=loss_settings(config),
+        settings=config.settings,
         lr=config.lr,
         weight_decay=config.weight_decay,
         radius=absolute_radius(config.max_norm, first_weight),
@@ -79,7 +79,7 @@ def fit_on_embeddings(
         momentum=shared.momentum,
         seed=shared.seed,
         weights=image_weights(labels, counts, shared.sampling),
-        teacher=_teacher(inputs, device) if shared.loss == "distill" else None,
+        teacher=_teacher(inputs, device) if "teacher" in inputs else None,
         precision=precision,
         tolerant=tolerant,
         tick=tick,
@@ -96,7 +96,7 @@ def _teacher(inputs: Mapping[str, Any], device: torch.device) -> Callable[[int, 
 
 
 def fit_form_on_embeddings(
-    form: FormName,
+    form: str,
     config: ClassifierConfig,
     inputs: Mapping[str, Any],
     device: torch.device,
@@ -110,7 +110,7 @@ def fit_form_on_embeddings(
     weight, bias = (tensor.to(device) for tensor in starting_head(config, inputs["features"]))
     return fit_form(
         new_form(form, weight, bias, config.scale, config.seed),
-        class_loss(config, counts, device),
+        ClassLoss(config.loss, counts, config.settings, device),
         torch.from_numpy(train["train.embeddings"]).to(device),
         labels.to(device),
         lrs=cosine(config.lr, config.epochs, config.scheduler),

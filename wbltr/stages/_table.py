@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from wbltr.config import Config, added_later
 from wbltr.errors import WbltrError
+from wbltr.methods.losses import LOSSES
 from wbltr.pipeline import Stage
 from wbltr.recipe import Adjustment, ClassifierConfig, EvalConfig, FeaturesConfig, Part, PosthocConfig
 
@@ -33,7 +34,7 @@ class EmbeddingsStageConfig(Config):
 
 def _reads_features(config: FeaturesConfig) -> Mapping[str, tuple[str, ...]]:
     test = ("test.",) if config.select == "best-test" else ()
-    teacher = {"teacher": ("network.", "head.")} if config.loss == "distill" else {}
+    teacher = {"teacher": ("network.", "head.")} if LOSSES[config.loss].teacher else {}
     return {"dataset": ("train.", *test, "class_counts", "class_names"), **teacher}
 
 
@@ -63,8 +64,10 @@ def _reads_embeddings(config: EmbeddingsStageConfig) -> Mapping[str, tuple[str, 
 
 
 def _reads_classifier(config: ClassifierConfig) -> Mapping[str, tuple[str, ...]]:
-    teacher = {"teacher": ("head.",), "teacher_embeddings": ("train.embeddings",)} if config.loss == "distill" else {}
-    return {"embeddings": ("train.", "class_counts"), "features": ("head.",), **teacher}
+    reads = {"embeddings": ("train.", "class_counts"), "features": ("head.",)}
+    if LOSSES[config.loss].teacher:
+        reads |= {"teacher": ("head.",), "teacher_embeddings": ("train.embeddings",)}
+    return reads
 
 
 class SweepConfig(Config):
@@ -78,7 +81,7 @@ class SweepConfig(Config):
         shared = ("epochs", "batch_size", "momentum", "init", "sampling", "scheduler", "seed")
         if not self.trials or len({tuple(getattr(trial, name) for name in shared) for trial in self.trials}) > 1:
             raise ValueError(f"trials of one sweep are some, and alike in {', '.join(shared)}")
-        if any(trial.through_network or trial.head != "linear" or trial.loss == "distill" for trial in self.trials):
+        if any(trial.through_network or trial.head != "linear" or LOSSES[trial.loss].teacher for trial in self.trials):
             raise ValueError("a sweep trains linear heads on cached embeddings alone: layers: 1, mode: cached, no teacher")
         return self
 

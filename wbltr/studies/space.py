@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from wbltr.errors import WbltrError, closest
+from wbltr.methods.losses import LOSSES
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig
-from wbltr.rows import Loss
 
 Target = Literal["features", "classifier"]
 
@@ -39,7 +39,6 @@ class Choice:
 
 
 Range = Interval | Choice
-LOSSES: tuple[str, ...] = get_args(Loss)
 Space = Mapping[str, Range]
 LOGARITHMIC = ("weight_decay", "lr")
 KNOWN: Mapping[Target, tuple[str, ...]] = {

@@ -1,0 +1,97 @@
+"""The tables of methods: what every entry has to be, whatever it does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from wbltr.methods.heads import HEADS, SETTINGS, LossSettings
+from wbltr.methods.losses import LOSSES
+from wbltr.methods.settings import Setting, Table, load
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, LossConfig
+
+TABLES: tuple[Table[Any], ...] = (LOSSES, HEADS)
+ENTRIES = [pytest.param(entry, id=f"{table.kind} {name}") for table in TABLES for name, entry in table.items()]
+
+
+def test_the_tables_are_read_without_torch_numpy_and_pydantic() -> None:
+    code = (
+        "import sys, pkgutil, importlib, wbltr.methods as m\n"
+        "for one in pkgutil.iter_modules(m.__path__): importlib.import_module(f'wbltr.methods.{one.name}')\n"
+        "sys.exit(bool({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_entry_has_words_and_a_source_and_names_functions_that_there_are(entry: Any) -> None:
+    assert entry.label
+    assert entry.source
+    assert entry.words[0].islower() or entry.words[0] in "τLw"
+    paths = [value for value in vars(entry).values() if isinstance(value, str) and value.startswith("wbltr.") and ":" in value]
+    for path in (*paths, *getattr(entry, "from_counts", {}).values()):
+        assert callable(load(path)), path
+
+
+def test_a_name_stands_once_for_all_kinds_of_names() -> None:
+    for table in TABLES:
+        names = [*table, *(entry.name for entry in table.values() if entry.alias)]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_a_setting_is_a_field_of_both_stages_with_its_default_and_its_bounds(setting: Setting) -> None:
+    for section in (FeaturesConfig, ClassifierConfig):
+        assert section.model_fields[setting.name].default == setting.default
+    if setting.kind != "number":
+        return
+    reader = next(name for name, loss in LOSSES.items() if loss.reads(setting.name))
+    start = {"loss": reader, "head": LOSSES[reader].head or "linear", "teacher": "mine" if LOSSES[reader].teacher else None}
+    low, high = -1e9, 1e9
+    inside = setting.default * 0.9
+    for value in (low, setting.ge, setting.gt, inside, setting.le, setting.lt, high):
+        if value is None:
+            continue
+        try:
+            kept = getattr(LossConfig.model_validate({**start, setting.name: value}), setting.name) == value
+        except ValidationError:
+            kept = False
+        assert kept == setting.holds(value), value
+
+
+def test_the_field_says_what_the_setting_is() -> None:
+    for name, setting in SETTINGS.items():
+        assert ClassifierConfig.model_fields[name].description == setting.help
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if not setting.original])
+def test_a_setting_that_neither_loss_nor_head_reads_is_refused(loss: str, name: str) -> None:
+    value = {"natural": 3, "teacher": "mine"}.get(SETTINGS[name].kind, 0.45)
+    start = {"loss": loss, "head": LOSSES[loss].head or "linear"} | ({"teacher": "mine"} if LOSSES[loss].teacher else {})
+    read = LOSSES[loss].reads(name) or HEADS[start["head"]].reads(name)
+    if read:
+        LossConfig.model_validate({**start, name: value})
+        return
+    with pytest.raises(ValidationError, match=f"{name} changes nothing"):
+        LossConfig.model_validate({**start, name: value})
+
+
+@pytest.mark.parametrize("head", [entry for entry in HEADS.values() if entry.alias], ids=lambda entry: entry.name)
+def test_a_heads_own_name_is_the_same_request_as_the_value_that_keys_hold(head: Any) -> None:
+    loss = {"loss": "cb"} if head.trained else {}
+    by_name, by_value = (ClassifierConfig.model_validate({"head": word, **loss}) for word in (head.name, head.alias))
+    assert by_name == by_value
+    assert by_name.hashed()["head"] == head.alias
+
+
+def test_settings_hash_alike_when_they_are_equal_and_an_unknown_one_is_refused() -> None:
+    one, two = LossSettings(gamma=1.0), LossSettings(gamma=1.0)
+    assert (one, hash(one)) == (two, hash(two))
+    assert one != LossSettings()
+    with pytest.raises(TypeError, match="gama"):
+        LossSettings(gama=1.0)

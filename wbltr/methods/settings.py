@@ -1,0 +1,127 @@
+"""What the tables of methods are made of: settings, entries by name, and the functions that entries name by dotted path."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number or word that a method leaves open; a field of the recipe's section.
+
+    Attributes:
+        name: of the field, and of the argument of the functions that take it.
+        default: of the field.
+        help: one line: what it is, with its unit.
+        symbol: as papers write it.
+        kind: `number`; `natural`: whole, from 0, or null; `word`: one of `words`; `shares`: class name → share, or a word;
+            `teacher`: a finished first stage, or null.
+        ge, gt, le, lt: bounds of a number, as pydantic names them.
+        words: what it may be instead of a number.
+        original: it is in every key since the first release, and may be set where it changes nothing.
+    """
+
+    name: str
+    default: Any
+    help: str
+    symbol: str = ""
+    kind: Literal["number", "natural", "word", "shares", "teacher"] = "number"
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    words: tuple[str, ...] = ()
+    original: bool = False
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds that it has."""
+        return {name: bound for name in ("ge", "gt", "le", "lt") if (bound := getattr(self, name)) is not None}
+
+    @property
+    def range(self) -> str:
+        """Its bounds in words: `0 or more, below 1`."""
+        words = {"ge": "{:g} or more", "gt": "above {:g}", "le": "at most {:g}", "lt": "below {:g}"}
+        return ", ".join(words[name].format(bound) for name, bound in self.bounds.items())
+
+    def holds(self, number: float) -> bool:
+        """Whether a finite number lies within its bounds."""
+        low = self.ge if self.ge is not None else float("-inf")
+        high = self.le if self.le is not None else float("inf")
+        inside = (self.gt is None or number > self.gt) and (self.lt is None or number < self.lt)
+        return low <= number <= high and inside and abs(number) < float("inf")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What every entry says.
+
+    Attributes:
+        name: as in recipes and messages.
+        label: as in tables.
+        words: one line: what it does.
+        source: the reference, with section or equation.
+        settings: that it reads.
+    """
+
+    name: str
+    label: str
+    words: str
+    source: str
+
+    settings: tuple[Setting, ...] = ()
+    alias: str = ""  # what recipes, keys, records and exports hold instead of the name, where that is older
+
+    @property
+    def value(self) -> str:
+        """What is hashed and kept."""
+        return self.alias or self.name
+
+    def reads(self, setting: str) -> bool:
+        """Whether it reads the setting of this name."""
+        return any(own.name == setting for own in self.settings)
+
+
+Entry = TypeVar("Entry", bound=Method)
+
+
+class Table(Mapping[str, Entry]):
+    """Entries by the value that is kept; an entry is found by its name, too."""
+
+    def __init__(self, kind: str, *entries: Entry) -> None:
+        self.kind = kind
+        self._entries = {entry.value: entry for entry in entries}
+        self._values = {entry.name: entry.value for entry in entries}
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[self._values.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def settings(self) -> dict[str, Setting]:
+        """Every setting of its entries, by name."""
+        return {setting.name: setting for entry in self.values() for setting in entry.settings}
+
+    def readers(self, setting: str) -> list[str]:
+        """The entries that read the setting of this name."""
+        return [value for value, entry in self.items() if entry.reads(setting)]
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function or class of a dotted path `module:name`, imported now."""
+    module, _, name = path.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def taken(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that the function has an argument for."""
+    return {name: values[name] for name in inspect.signature(function).parameters if name in values}
