@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
-from wbltr.methods.settings import Setting, Table
+from wbltr.methods.settings import Setting
 
 # Strict: `true` is not 1, and "3" is not 3.
 Number = Annotated[float, Field(strict=True)]
@@ -67,7 +67,7 @@ class OneOf:
     The field holds the value that the entry is kept by, whichever of its names was given.
     """
 
-    def __init__(self, table: Table[Any], *others: str) -> None:
+    def __init__(self, table: Mapping[str, Any], *others: str) -> None:
         self.table, self.names = table, (*others, *table)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

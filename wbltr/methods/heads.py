@@ -14,20 +14,53 @@ from wbltr.methods.settings import Method, Table
 
 
 @dataclass(frozen=True)
-class Head(Method):
-    """A form of head.
+class Kind:
+    """What is kept of a head: `head.weight` and `head.bias`, and what else its logits are made of.
 
     Attributes:
-        kind: of the tensors that are kept, which says how logits are made of them.
-        starts_from: whether it begins from the first stage's head, and whether that has to be a linear one.
-        first_stage: whether a first stage can train it.
-        trained: whether it is trained; if not, it is fitted in one go.
+        logits: `module:function` of the tensors and embeddings `(…, D)` → `(…, C)`.
+        affine: `module:function` of the tensors, a scale and a shift of each logit → the tensors that change.
+        mark: a tensor that no other kind has.
+        refuses: adjustments that change nothing of it or are not defined: of the norms of `rows`, or by `classes`.
+        why: in words.
     """
 
-    kind: str = "linear"
+    name: str
+    logits: str
+    affine: str
+    mark: str = ""
+    refuses: tuple[Literal["rows", "classes"], ...] = ()
+    why: str = ""
+
+
+LOGITS = "wbltr.functional.logits:"
+LINEAR = Kind("linear", f"{LOGITS}linear", f"{LOGITS}linear_affine")
+
+
+@dataclass(frozen=True)
+class Head(Method):
+    """A form of head. One that names no function is a free matrix, and many of them are trained at once.
+
+    Attributes:
+        form: `module:function` of those of `weight (C, D)`, `bias (C,)`, `seed` and the settings that it has arguments for.
+            It gives a `wbltr.head_forms.Form`, or the tensors to begin with: those whose names begin with `trains` are trained.
+        fit: `module:function` of embeddings `(N, D)`, labels `(N,)` and C → weight, bias: nothing is trained.
+        kind: of the tensors that are kept.
+        starts_from: whether it begins from the first stage's head, and whether that has to be a linear one.
+        first_stage: whether a first stage can train it; with a network `wbltr.models.Classifier` has to know how.
+    """
+
+    form: str = ""
+    trains: str = "head."
+    fit: str = ""
+    kind: Kind = LINEAR
     starts_from: Literal["any", "features", "linear features"] = "any"
     first_stage: bool = False
-    trained: bool = True
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is anything to train."""
+        return not self.fit
 
 
 # fmt: off
@@ -35,20 +68,25 @@ HEADS = Table(
     "head",
     Head("linear", "linear", "one row and one bias a class", "Alshammari et al., CVPR 2022, section 3", first_stage=True),
     Head("cosine", "cosine", "scaled cosines of embedding and row", "Gidaris & Komodakis, CVPR 2018, section 3",
-         (SCALE,), kind="cosine", first_stage=True),
+         (SCALE,), form="wbltr.head_forms:Cosine", first_stage=True,
+         kind=Kind("cosine", f"{LOGITS}cosine", f"{LOGITS}cosine_affine", "head.scale", ("rows", "classes"),
+                   "would change nothing on a cosine head: one scale for all classes, no norms of rows")),
     Head("etf", "simplex ETF", "a fixed simplex equiangular tight frame above a trained linear map",
          "Yang et al., NeurIPS 2022, section 4; the map is this project's",
-         (SCALE,), alias="simplex", starts_from="features"),
+         (SCALE,), alias="simplex", form="wbltr.head_forms:Simplex", starts_from="features"),
     Head("lws", "LWS", "learnable weight scaling: the first stage's logits, each times a learned factor",
          "Kang et al., ICLR 2020, section 4.1",
-         alias="scaled", starts_from="linear features"),
+         alias="scaled", form="wbltr.head_forms:Scaled", starts_from="linear features"),
     Head("disalign", "DisAlign", "the first stage's logits, aligned by class as far as a gate lets an image",
          "Zhang et al., CVPR 2021, section 3.3",
-         alias="gated", kind="gated", starts_from="linear features"),
+         alias="gated", form=f"{LOGITS}gate", trains="head.gate.", starts_from="linear features",
+         kind=Kind("gated", f"{LOGITS}gated", f"{LOGITS}gated_affine", "head.gate.weight", ("rows",),
+                   "is not defined on a gated head, whose rows make only part of its logits")),
     Head("ncm", "nearest class mean", "the nearest class mean, by cosine", "Kang et al., ICLR 2020, section 4",
-         alias="means", trained=False),
+         alias="means", fit="wbltr.functional.prototypes:nearest_class_mean"),
 )
 # fmt: on
+KINDS = {head.kind.name: head.kind for head in HEADS.values()}
 SETTINGS = LOSSES.settings() | HEADS.settings()
 _ARGUMENTS = {name: setting for name, setting in SETTINGS.items() if setting.kind != "teacher"}
 

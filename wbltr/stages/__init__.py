@@ -254,9 +254,9 @@ class Chain:
         while isinstance(head, Node) and head.stage is POSTHOC and not isinstance(below := head.inputs["head"], str):
             head = below
         if isinstance(head, Artifact):
-            return HEADS[head.config.get("head", "linear")].kind
+            return HEADS[head.config.get("head", "linear")].kind.name
         section = head.config if isinstance(head.config, FeaturesConfig | ClassifierConfig) else None
-        return "linear" if section is None else HEADS[section.head].kind
+        return "linear" if section is None else HEADS[section.head].kind.name
 
     def head(self) -> Node | Artifact:
         """What the recipe ends in: its classifier, or a post-hoc adjustment."""

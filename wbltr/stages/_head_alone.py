@@ -15,6 +15,7 @@ from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.head_forms import fit_form, new_form
 from wbltr.heads import Trial, fit_heads
+from wbltr.methods.heads import HEADS
 from wbltr.models import new_head
 from wbltr.pipeline import Runtime
 from wbltr.recipe import FeaturesConfig
@@ -40,9 +41,9 @@ def fit_head_alone(
     drawn = image_weights(labels, counts, config.sampling)
     there, of_them = embeddings.to(device), labels.to(device)
     more: dict[str, Tensor] = {}
-    if config.head == "cosine":
+    if HEADS[config.head].form:
         fitted = fit_form(
-            new_form("cosine", weight, bias, config.scale, config.seed),
+            new_form(config.head, weight, bias, config.settings, config.seed),
             ClassLoss(config.loss, counts, config.settings, device),
             there,
             of_them,

@@ -96,7 +96,6 @@ def _teacher(inputs: Mapping[str, Any], device: torch.device) -> Callable[[int, 
 
 
 def fit_form_on_embeddings(
-    form: str,
     config: ClassifierConfig,
     inputs: Mapping[str, Any],
     device: torch.device,
@@ -104,12 +103,12 @@ def fit_form_on_embeddings(
     tick: Callable[[int, int], None],
     report: Callable[[Mapping[str, float]], None],
 ) -> Fitted:
-    """Fit one head that is no free matrix; arguments as in `fit_on_embeddings`."""
+    """Fit one head with constrained or extra parameters; arguments as in `fit_on_embeddings`."""
     train = inputs["embeddings"]
     labels, counts = (torch.from_numpy(train[name]) for name in ("train.labels", "class_counts"))
     weight, bias = (tensor.to(device) for tensor in starting_head(config, inputs["features"]))
     return fit_form(
-        new_form(form, weight, bias, config.scale, config.seed),
+        new_form(config.head, weight, bias, config.settings, config.seed),
         ClassLoss(config.loss, counts, config.settings, device),
         torch.from_numpy(train["train.embeddings"]).to(device),
         labels.to(device),

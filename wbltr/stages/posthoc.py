@@ -27,9 +27,8 @@ from wbltr.functional.adjustments import (
     tau_normalize,
     tau_sweep,
 )
-from wbltr.functional.affine import affine_head
 from wbltr.functional.calibration import negative_log_likelihood
-from wbltr.functional.logits import head_kind, head_logits
+from wbltr.functional.logits import affine_head, head_kind, head_logits
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.functional.projections import row_norms
 from wbltr.functional.scaling import temperature_fit, vector_scale, vector_scaling_fit
