@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from wbltr.methods.heads import HEADS, SETTINGS, LossSettings
+from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS, Adjustment
+from wbltr.methods.heads import HEADS, KINDS, SETTINGS, Kind, LossSettings
 from wbltr.methods.losses import LOSSES
 from wbltr.methods.settings import Setting, Table, load
-from wbltr.recipe import ClassifierConfig, FeaturesConfig, LossConfig
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, LossConfig, PosthocConfig
+from wbltr.stages import POSTHOC, PosthocStageConfig, refuse_adjustment
 
-TABLES: tuple[Table[Any], ...] = (LOSSES, HEADS)
+TABLES: tuple[Table[Any], ...] = (LOSSES, HEADS, ADJUSTMENTS)
 ENTRIES = [pytest.param(entry, id=f"{table.kind} {name}") for table in TABLES for name, entry in table.items()]
 
 
@@ -49,7 +53,7 @@ def test_a_setting_is_a_field_of_both_stages_with_its_default_and_its_bounds(set
         assert section.model_fields[setting.name].default == setting.default
     if setting.kind != "number":
         return
-    reader = next(name for name, loss in LOSSES.items() if loss.reads(setting.name))
+    reader = next(name for name, loss in LOSSES.items() if loss.has(setting.name))
     start = {"loss": reader, "head": LOSSES[reader].head or "linear", "teacher": "mine" if LOSSES[reader].teacher else None}
     low, high = -1e9, 1e9
     inside = setting.default * 0.9
@@ -73,7 +77,7 @@ def test_the_field_says_what_the_setting_is() -> None:
 def test_a_setting_that_neither_loss_nor_head_reads_is_refused(loss: str, name: str) -> None:
     value = {"natural": 3, "teacher": "mine"}.get(SETTINGS[name].kind, 0.45)
     start = {"loss": loss, "head": LOSSES[loss].head or "linear"} | ({"teacher": "mine"} if LOSSES[loss].teacher else {})
-    read = LOSSES[loss].reads(name) or HEADS[start["head"]].reads(name)
+    read = LOSSES[loss].has(name) or HEADS[start["head"]].has(name)
     if read:
         LossConfig.model_validate({**start, name: value})
         return
@@ -87,6 +91,33 @@ def test_a_heads_own_name_is_the_same_request_as_the_value_that_keys_hold(head: 
     by_name, by_value = (ClassifierConfig.model_validate({"head": word, **loss}) for word in (head.name, head.alias))
     assert by_name == by_value
     assert by_name.hashed()["head"] == head.alias
+
+
+@pytest.mark.parametrize("entry", ADJUSTMENTS.values(), ids=ADJUSTMENTS)
+def test_an_adjustment_is_handed_what_its_entry_declares_and_its_function_takes_it(entry: Adjustment) -> None:
+    takes = inspect.signature(load(entry.apply)).parameters
+    declared = {setting.name for setting in entry.settings}
+    declared |= {"counts"} if "class_counts" in entry.reads else set()
+    declared |= {"logits", "labels"} if entry.fitted else set()
+    assert declared <= {*takes}
+    needed = {name for name, parameter in takes.items() if parameter.default is parameter.empty}
+    assert needed <= declared | {*entry.fixed, "weight", "bias"}
+    assert ("class_names" in entry.reads) == any(setting.kind == "shares" for setting in entry.settings)
+    values = {setting.name: setting.default for setting in entry.settings} | {"method": entry.name}
+    reads = POSTHOC.reads(PosthocStageConfig.of(PosthocConfig.model_validate(values)))
+    assert reads.get("dataset", ()) == entry.reads
+    assert ("embeddings" in reads) == (entry.fitted or entry.has("tau")), "τ is chosen on the validation part"
+
+
+@pytest.mark.parametrize("entry", ADJUSTMENTS.values(), ids=ADJUSTMENTS)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_kind_of_head_refuses_what_its_entry_says_and_no_more(entry: Adjustment, kind: Kind) -> None:
+    if {"rows": "rows", "scales": "classes"}.get(entry.gives) not in kind.refuses:
+        refuse_adjustment(entry.name, kind.name)
+        return
+    with pytest.raises(WbltrError, match=entry.name) as caught:
+        refuse_adjustment(entry.name, kind.name)
+    assert caught.value.code == "usage"
 
 
 def test_settings_hash_alike_when_they_are_equal_and_an_unknown_one_is_refused() -> None:

@@ -90,9 +90,9 @@ def fields_of(settings: Mapping[str, Setting], *, absent: bool = False) -> dict[
     """
     fields = {}
     for name, setting in settings.items():
-        kind, default = _type_of(setting), None if absent else setting.default
-        field = Field(default, description=setting.help) if setting.original else added_later(default, description=setting.help)
-        fields[name] = (kind | None if absent else kind, field)
+        kind, default = (_type_of(setting) | None, None) if absent else (_type_of(setting), setting.default)
+        declare = Field if setting.original and not absent else added_later
+        fields[name] = (kind, declare(default=default, description=setting.help))
     return fields
 
 

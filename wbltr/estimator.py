@@ -296,7 +296,7 @@ def _described(text: str) -> str:
     """The docstring with the losses and their settings filled in."""
     lines = "".join(
         f"    {name} : float, {setting.range}, default={setting.default}\n"
-        f"        Of {', '.join(repr(loss) for loss in LINEAR if LINEAR[loss].reads(name))}: {setting.help}.\n"
+        f"        Of {', '.join(repr(loss) for loss in LINEAR if LINEAR[loss].has(name))}: {setting.help}.\n"
         for name, setting in SETTINGS.items()
     )
     return text.replace("LOSSES", ", ".join(map(repr, LINEAR))).replace("    SETTINGS\n", lines)

@@ -27,6 +27,7 @@ from wbltr.config import (
 )
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.methods.heads import HEADS, SETTINGS, LossSettings
 from wbltr.methods.losses import LOSSES
 from wbltr.rows import HeadSettings, Row, section_of
@@ -85,7 +86,7 @@ class LossConfig(_TrainedHead):
     def _settings_are_read(self) -> Self:
         loss, head = LOSSES[self.loss], HEADS[self.head]
         for name, setting in SETTINGS.items():
-            if setting.original or getattr(self, name) == setting.default or loss.reads(name) or head.reads(name):
+            if setting.original or getattr(self, name) == setting.default or loss.has(name) or head.has(name):
                 continue
             what, readers = f"of loss: {self.loss}", ", ".join(LOSSES.readers(name))
             if forms := HEADS.readers(name):
@@ -296,20 +297,19 @@ class ClassifierConfig(LossConfig):
             raise WbltrError(f"row '{row}': {told}", "see its settings: classifier and heads", "recipe") from None
 
 
-Adjustment = Literal["l2", "tau", "logit-adjust", "logit-adjust-mult", "isotonic", "temperature", "vector", "prior"]
+if TYPE_CHECKING:
+
+    class _Adjusted(Config):
+        tau: float | Literal["val"] = "val"
+else:
+    _Adjusted = create_model("_Adjusted", __base__=Config, **fields_of(ADJUSTMENTS.settings()))
 
 
-class PosthocConfig(Config):
-    """A head adjusted after training; a method reads those settings that it has. See `wbltr.functional.adjustments`."""
+class PosthocConfig(_Adjusted):
+    """A head adjusted after training; a method reads those settings that it has. See `wbltr.methods.adjustments`."""
 
-    method: Literal["none", Adjustment] = "none"
-    tau: Annotated[float, Field(ge=-10, le=10, strict=True)] | Literal["val"] = (
-        "val"  # of tau, logit-adjust, logit-adjust-mult; `val`: 0, 0.1 … 3, best on the validation part
-    )
+    method: Annotated[str, OneOf(ADJUSTMENTS, "none")] = "none"
     of: Literal["features", "classifier"] = "classifier"
-    direction: Literal["decreasing", "increasing"] = added_later("decreasing")  # of isotonic: norms as classes grow
-    # Of prior: how common each class is where the head will be used, by its name; in any unit, scaled to sum to 1.
-    prior: Literal["uniform"] | dict[str, Positive] = added_later("uniform")
 
 
 class EvalConfig(Config):

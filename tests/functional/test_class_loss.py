@@ -49,7 +49,7 @@ def test_a_loss_is_changed_by_the_settings_of_its_entry_and_by_no_others(name: s
     for setting, default in vars(LossSettings()).items():
         value = 3 if default is None else default * 0.7
         found = ClassLoss(name, COUNTS, LossSettings(**{**start, setting: value}), CPU)(*batch, *taught)
-        assert torch.equal(found, usual) != LOSSES[name].reads(setting), setting
+        assert torch.equal(found, usual) != LOSSES[name].has(setting), setting
 
 
 @every_name

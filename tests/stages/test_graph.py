@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from wbltr.config import Config, Teacher, Weights
+from wbltr.config import Config, OneOf, Teacher, Weights
 from wbltr.data.known import CONTENT
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
 from wbltr.recipe import (
-    Adjustment,
     ClassifierConfig,
     EvalConfig,
     FeaturesConfig,
@@ -66,7 +66,7 @@ def finetuned(**changes: Any) -> FinetuneStageConfig:
 
 def every_adjustment() -> list[PosthocConfig]:
     """Every post-hoc method, τ given and chosen."""
-    return [PosthocConfig(method=method, tau=tau) for method in get_args(Adjustment) for tau in (1.0, "val")]
+    return [PosthocConfig(method=method, tau=tau) for method in ADJUSTMENTS for tau in (1.0, "val")]
 
 
 def every_config() -> list[tuple[str, Any]]:
@@ -106,8 +106,10 @@ def literals(annotation: Any) -> list[Any]:
 def variants(config: Config) -> Iterator[Config]:
     """The config with any two of its choices set to any of their words, whether that makes sense or not."""
     fields = type(config).model_fields
-    words = {name: {getattr(config, name), *literals(field.annotation)} for name, field in fields.items()
-             if literals(field.annotation)}  # fmt: skip
+    named = {name: [n for one in field.metadata if isinstance(one, OneOf) for n in one.names] for name, field in fields.items()}
+    words = {name: {getattr(config, name), *named[name], *literals(field.annotation)} for name, field in fields.items()
+             if named[name] or literals(field.annotation)}  # fmt: skip
+    words = {name: values - {"none"} if name == "method" else values for name, values in words.items()}
     yield config
     for names in combinations(words, min(2, len(words))):
         for values in product(*(words[name] for name in names)):
@@ -330,7 +332,7 @@ def test_roots_are_looked_at_in_the_documented_order(tmp_path: Path, monkeypatch
 def test_an_adjustment_is_keyed_by_the_settings_that_its_method_has_and_no_others() -> None:
     other = {"tau": 0.3, "direction": "increasing", "prior": {"cat": 1.0}}
     used = {"tau": "tau", "logit-adjust": "tau", "logit-adjust-mult": "tau", "isotonic": "direction", "prior": "prior"}
-    for method in get_args(Adjustment):
+    for method in ADJUSTMENTS:
         plain = PosthocConfig(method=method)
         own = PosthocStageConfig.of(plain)
         moved = {k for k, v in other.items() if PosthocStageConfig.of(plain.model_copy(update={k: v})) != own}

@@ -15,7 +15,7 @@ from wbltr.errors import WbltrError
 from wbltr.functional.calibration import negative_log_likelihood
 from wbltr.functional.logits import head_logits
 from wbltr.methods.heads import KINDS
-from wbltr.recipe import Adjustment, EvalConfig, PosthocConfig
+from wbltr.recipe import EvalConfig, PosthocConfig
 from wbltr.stages import POSTHOC, EmbeddingsStageConfig, PosthocStageConfig, embeddings, posthoc
 from wbltr.stages import eval as evaluation
 
@@ -93,9 +93,7 @@ def test_multiplicative_logit_adjustment_divides_each_logit_by_the_share_to_the_
 
 
 @pytest.mark.parametrize("method", ["tau", "logit-adjust", "logit-adjust-mult"])
-def test_tau_is_the_smallest_of_the_best_on_validation(
-    images: Tensors, first: Tensors, embedded: Tensors, method: Adjustment
-) -> None:
+def test_tau_is_the_smallest_of_the_best_on_validation(images: Tensors, first: Tensors, embedded: Tensors, method: str) -> None:
     head = of_kind("linear", first)
     made = adjust(head, images, embedded, method=method, tau="val")
     taus = [round(0.1 * step, 1) for step in range(31)]
@@ -198,7 +196,7 @@ def test_a_uniform_prior_predicts_as_logit_adjustment_at_tau_1(images: Tensors, 
     + [("gated", method) for method in ("l2", "tau", "isotonic")],
 )
 def test_what_a_kind_of_head_does_not_have_is_refused_by_name(
-    images: Tensors, first: Tensors, embedded: Tensors, kind: str, method: Adjustment
+    images: Tensors, first: Tensors, embedded: Tensors, kind: str, method: str
 ) -> None:
     with pytest.raises(WbltrError, match=rf"posthoc {method} .* {kind} head") as told:
         adjust(of_kind(kind, first), images, embedded, method=method)
@@ -224,7 +222,7 @@ def test_a_prior_names_every_class_and_no_other(
 
 
 @pytest.mark.parametrize("method", ["tau", "logit-adjust", "temperature", "vector"])
-def test_an_empty_validation_part_is_named(images: Tensors, first: Tensors, embedded: Tensors, method: Adjustment) -> None:
+def test_an_empty_validation_part_is_named(images: Tensors, first: Tensors, embedded: Tensors, method: str) -> None:
     empty = {"val.embeddings": embedded["val.embeddings"][:, :0], "val.labels": embedded["val.labels"][:0]}
     with pytest.raises(WbltrError, match="the validation part is empty"):
         adjust(of_kind("linear", first), images, empty, method=method)

@@ -81,8 +81,8 @@ class Method:
         """What is hashed and kept."""
         return self.alias or self.name
 
-    def reads(self, setting: str) -> bool:
-        """Whether it reads the setting of this name."""
+    def has(self, setting: str) -> bool:
+        """Whether it has the setting of this name."""
         return any(own.name == setting for own in self.settings)
 
 
@@ -112,7 +112,12 @@ class Table(Mapping[str, Entry]):
 
     def readers(self, setting: str) -> list[str]:
         """The entries that read the setting of this name."""
-        return [value for value, entry in self.items() if entry.reads(setting)]
+        return [value for value, entry in self.items() if entry.has(setting)]
+
+
+def sentence(words: str) -> str:
+    """Words as a sentence; a symbol stays small."""
+    return f"{words[0].upper() if words[0].isascii() else words[0]}{words[1:]}."
 
 
 def load(path: str) -> Callable[..., Any]:

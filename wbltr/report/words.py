@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.methods.heads import HEADS
 from wbltr.methods.losses import LOSSES
 
@@ -17,9 +18,7 @@ ABBREVIATIONS = {name: loss.label for name, loss in LOSSES.items()} | {
 
 
 OTHERS = {  # rows beside the paper's
-    "logit-adjust": "logit adjustment",
-    "logit-adjust-mult": "multiplicative logit adjustment",
-    "isotonic": "isotonic norms",
+    **{name: entry.label for name, entry in ADJUSTMENTS.items()},
     "ncm": "nearest class mean",
     "crt": "cRT",
     "lws": "LWS",
@@ -92,7 +91,7 @@ def balanced_by(config: Mapping[str, Any]) -> str | None:
     """What has balanced the classes of a head already, by its stage's config; None for one that took them as they come."""
     config = config.get("classifier", config)
     if "method" in config:
-        return _adjustment(config, {}).removeprefix("+ ") if config["method"] not in ("temperature", "vector") else None
+        return None if ADJUSTMENTS[config["method"]].calibrates else _adjustment(config, {}).removeprefix("+ ")
     if not (head := HEADS[config.get("head", "linear")]).trained:
         return head.label
     if LOSSES[config["loss"]].balances:
@@ -103,22 +102,16 @@ def balanced_by(config: Mapping[str, Any]) -> str | None:
 
 def _adjustment(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """A post-hoc method, with what it was set to or has found."""
-    tau = f"(τ = {metrics.get('tau', config.get('tau'))})"
-    match config["method"]:
-        case "l2":
-            return "+ L2"
-        case "tau":
-            return f"+ τ-norm {tau}"
-        case "logit-adjust" | "logit-adjust-mult" as method:
-            return f"+ {OTHERS[method]} {tau}"
-        case "isotonic" as method:
-            return f"+ {OTHERS[method]}" + (", increasing" if config["direction"] == "increasing" else "")
-        case "temperature":
-            return "+ temperature" + (f" (T = {metrics['temperature']:.3g})" if "temperature" in metrics else "")
-        case "vector":
-            return "+ vector scaling"
-        case _:
-            return f"+ {'uniform' if config['prior'] == 'uniform' else 'given'} prior"
+    entry = ADJUSTMENTS[config["method"]]
+    values = {setting: metrics.get(setting.name, config.get(setting.name)) for setting in entry.settings}
+    words = {setting.name: value if isinstance(value, str) else "given" for setting, value in values.items()}
+    told = "+ " + entry.label.format(**words)
+    for setting, value in values.items():
+        if setting.kind == "number":
+            told += f" ({setting.symbol} = {value})"
+        elif setting.kind == "word" and value != setting.default:
+            told += f", {value}"
+    return told + (f" (T = {metrics['temperature']:.3g})" if "temperature" in metrics else "")
 
 
 def _adjusted(metrics: Mapping[str, Any]) -> str:
