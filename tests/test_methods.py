@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -14,11 +14,12 @@ from wbltr.errors import WbltrError
 from wbltr.methods.adjustments import ADJUSTMENTS, Adjustment
 from wbltr.methods.heads import HEADS, KINDS, SETTINGS, Kind, LossSettings
 from wbltr.methods.losses import LOSSES
+from wbltr.methods.rows import ROWS, Table4Row
 from wbltr.methods.settings import Setting, Table, load
-from wbltr.recipe import ClassifierConfig, FeaturesConfig, LossConfig, PosthocConfig
+from wbltr.recipe import ClassifierConfig, FeaturesConfig, HeadSettings, LossConfig, PosthocConfig
 from wbltr.stages import POSTHOC, PosthocStageConfig, refuse_adjustment
 
-TABLES: tuple[Table[Any], ...] = (LOSSES, HEADS, ADJUSTMENTS)
+TABLES: tuple[Table[Any], ...] = (LOSSES, HEADS, ADJUSTMENTS, ROWS)
 ENTRIES = [pytest.param(entry, id=f"{table.kind} {name}") for table in TABLES for name, entry in table.items()]
 
 
@@ -35,7 +36,7 @@ def test_the_tables_are_read_without_torch_numpy_and_pydantic() -> None:
 def test_every_entry_has_words_and_a_source_and_names_functions_that_there_are(entry: Any) -> None:
     assert entry.label
     assert entry.source
-    assert entry.words[0].islower() or entry.words[0] in "τLw"
+    assert entry.words == entry.words.strip(" .")
     paths = [value for value in vars(entry).values() if isinstance(value, str) and value.startswith("wbltr.") and ":" in value]
     for path in (*paths, *getattr(entry, "from_counts", {}).values()):
         assert callable(load(path)), path
@@ -118,6 +119,33 @@ def test_a_kind_of_head_refuses_what_its_entry_says_and_no_more(entry: Adjustmen
     with pytest.raises(WbltrError, match=entry.name) as caught:
         refuse_adjustment(entry.name, kind.name)
     assert caught.value.code == "usage"
+
+
+def test_the_paper_names_its_rows_first_and_every_other_entry_has_at_most_one() -> None:
+    papers = get_args(Table4Row)
+    assert tuple(ROWS)[: len(papers)] == papers
+    own = {"crt"} | {name for name, entry in ADJUSTMENTS.items() if entry.row}
+    own |= {entry.name for table in (HEADS, LOSSES) for entry in table.values() if entry.row is not None}
+    assert {*ROWS} == {*papers, *own}
+
+
+@pytest.mark.parametrize("row", [name for name, entry in ROWS.items() if entry.sets is not None or entry.own_settings])
+@pytest.mark.parametrize("name", HeadSettings.model_fields)
+def test_a_setting_of_a_row_changes_its_request_or_is_named_as_idle(row: str, name: str) -> None:
+    value = {"teacher": "b" * 64, "reweight_from": 3}.get(name, 0.45)
+    own = HeadSettings.model_validate({name: value})
+    idle, entry = own.idle(row), ROWS[row]
+    if entry.sets is None:
+        assert idle == ([] if ADJUSTMENTS[entry.adjustment].has(name) else [name])
+        return
+    needed = {"teacher": "a" * 64} if LOSSES[entry.sets.get("loss", "ce")].teacher else {}
+    start = HeadSettings.model_validate(needed)
+    moved = HeadSettings.model_validate({**needed, name: value})
+    if idle:
+        assert idle == [name]
+    else:
+        rows = [ClassifierConfig().as_row(row, FeaturesConfig(), one) for one in (start, moved)]
+        assert rows[0] != rows[1]
 
 
 def test_settings_hash_alike_when_they_are_equal_and_an_unknown_one_is_refused() -> None:

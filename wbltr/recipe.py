@@ -6,6 +6,7 @@ a cached chain starts fast.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, ValidationError, create_model, model_validator
@@ -30,11 +31,16 @@ from wbltr.errors import WbltrError
 from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.methods.heads import HEADS, SETTINGS, LossSettings
 from wbltr.methods.losses import LOSSES
-from wbltr.rows import HeadSettings, Row, section_of
+from wbltr.methods.rows import ROWS, Row
 
 Part = Literal["train", "val", "test"]
 Sampling = Literal["instance", "class-balanced", "square-root"]
 LossName = Annotated[str, OneOf(LOSSES)]
+RowName = Annotated[Row, OneOf(ROWS)]
+DEFERRED = 0.8  # of the epochs without class weights, where a loss defers them: 160 of 200, as Cao et al. released it
+# Settings of rows that were there before the tables were: a study's name tells that they are not set, too.
+FIRST = ("tau", "rho", "gamma", "smoothing", "scale", "teacher", "temperature", "alpha")
+ADJUSTED = {name: setting for name, setting in ADJUSTMENTS.settings().items() if setting.kind == "number"}
 CIFAR_NETWORKS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 
 
@@ -99,6 +105,40 @@ class LossConfig(_TrainedHead):
         if loss.head and self.head != loss.head:
             raise ValueError(f"loss: {self.loss}: {loss.why_head}; set head: {loss.head}")
         return self
+
+
+if TYPE_CHECKING:
+
+    class _Settings(Config):
+        teacher: str | Teacher | None = None
+        tau: float | None = None
+else:
+    _Settings = create_model("_Settings", __base__=Config, **fields_of(ADJUSTED | SETTINGS, absent=True))
+
+
+class HeadSettings(_Settings):
+    """What one row has of its own, chosen on validation; null: the classifier section's, or the default."""
+
+    weight_decay: NonNegative | None = None  # null: of the paper's rows the section's, of the others 0
+    radius: NonNegative | None = None  # of MaxNorm
+    lr: Positive | None = None
+
+    def hashed(self) -> dict[str, Any]:
+        """As `Config.hashed`; see `FIRST`."""
+        return dict.fromkeys(FIRST) | super().hashed()
+
+    def idle(self, row: Row) -> list[str]:
+        """What is set here and cannot change this row."""
+        entry, read = ROWS[row], set[str]()
+        if entry.sets is not None:
+            head, loss = HEADS[entry.sets.get("head", "linear")], LOSSES[entry.sets.get("loss", "ce")]
+            read = {setting.name for setting in (*loss.settings, *head.settings)} | {"weight_decay", "lr"}
+            read = read if head.trained else set()
+        elif entry.loss:
+            read = {"lr", *(name for part, name in (("max", "radius"), ("wd", "weight_decay")) if part in entry.parts)}
+        elif entry.own_settings:
+            read = {setting.name for setting in ADJUSTMENTS[entry.adjustment].settings}
+        return [name for name in type(self).model_fields if getattr(self, name) is not None and name not in read]
 
 
 class FeaturesConfig(LossConfig):
@@ -283,18 +323,85 @@ class ClassifierConfig(LossConfig):
         return self
 
     def as_row(self, row: Row, first: FeaturesConfig, settings: HeadSettings | None = None) -> ClassifierConfig:
-        """This section with only the parts that `row` names; see `wbltr.rows.section_of`.
+        """This section with only the parts that `row` names: cb-wd drops MaxNorm.
 
         Args:
+            row: of the second stage.
             first: the first stage, whose weight decay is the `default-wd`.
             settings: what the recipe says of this row beside its classifier section.
+
+        Raises:
+            WbltrError: for a row of another stage, or one that needs what the section has not.
         """
-        values = section_of(row, self.model_dump(), first.weight_decay, settings or HeadSettings())
+        own, entry = settings or HeadSettings(), ROWS[row]
+        if self.layers > 1 and entry.layers == 1:
+            raise WbltrError(
+                f"row '{row}' is of the last layer, but classifier.layers is {self.layers}",
+                "leave classifier.layers out: rows such as cb-wd-max-last2 say it themselves",
+                "recipe",
+            )
+        if entry.sets is not None:
+            values = self._of_others(row, entry.sets, own)
+        elif entry.loss:
+            values = self._of_the_paper(row, first, own)
+        else:
+            raise WbltrError(f"'{row}' is not a row of the second stage", code="usage")
         try:
             return ClassifierConfig.model_validate(values)
         except ValidationError as failure:
             told = "; ".join(str(error["msg"]) for error in failure.errors())
             raise WbltrError(f"row '{row}': {told}", "see its settings: classifier and heads", "recipe") from None
+
+    def _of_the_paper(self, row: Row, first: FeaturesConfig, own: HeadSettings) -> dict[str, Any]:
+        entry, parts = ROWS[row], ROWS[row].parts
+        weight_decay = self.weight_decay if own.weight_decay is None else own.weight_decay
+        ball = self.max_norm and self.max_norm.model_dump()
+        if own.radius is not None:
+            ball = {**(ball or {}), "radius": own.radius}
+        if "max" in parts and ball is None:
+            hint = "add --set classifier.max_norm.radius=0.1"
+            raise WbltrError(f"row '{row}' needs classifier.max_norm", hint, "recipe")
+        if "wd" in parts and not weight_decay:
+            hint = "add --set classifier.weight_decay=0.01"
+            raise WbltrError(f"row '{row}' needs classifier.weight_decay", hint, "recipe")
+        if "default" in parts:
+            weight_decay = first.weight_decay
+        balanced = self.loss if self.loss in ("cb", "cb-bce") else "cb"
+        return {
+            **self._plain(own),
+            "loss": balanced if entry.loss == "cb" else "ce",
+            "weight_decay": weight_decay if {"wd", "default"} & set(parts) else 0.0,
+            "max_norm": ball if "max" in parts else None,
+            "constraint": "unit-norm" if "l2" in parts else "none",
+            "layers": entry.layers,
+        }
+
+    def _of_others(self, row: Row, sets: Mapping[str, Any], own: HeadSettings) -> dict[str, Any]:
+        loss = LOSSES[sets.get("loss", "ce")]
+        if not HEADS[sets.get("head", "linear")].trained:
+            return dict(sets)  # whatever the section says, it is the same head
+        if loss.teacher and own.teacher is None:
+            hint = f"name a finished first stage: --set heads.{row}.teacher=ID"
+            raise WbltrError(f"row '{row}' needs a teacher", hint, "recipe")
+        settings = {name: getattr(own, name) for name in SETTINGS}
+        return {
+            **self._plain(own),
+            "loss": "ce",
+            "weight_decay": own.weight_decay or 0.0,
+            "max_norm": None,
+            "constraint": "none",
+            "mode": "cached",
+            "select": "last",
+            **sets,
+            **({"reweight_from": int(DEFERRED * self.epochs)} if loss.deferred else {}),
+            **{name: value for name, value in settings.items() if value is not None},
+        }
+
+    def _plain(self, own: HeadSettings) -> dict[str, Any]:
+        """The section without what its own loss and form of head read; a row has its own, but for β."""
+        left_out = {*SETTINGS, "head"} - {name for name, setting in SETTINGS.items() if setting.original}
+        values = {name: value for name, value in self.model_dump().items() if name not in left_out}
+        return values | ({} if own.lr is None else {"lr": own.lr})
 
 
 if TYPE_CHECKING:
@@ -331,7 +438,7 @@ class Claim(Config):
     """What a recipe was measured to give: accuracies in per cent, their spread over seeds, and how."""
 
     on: Literal["val", "test"]
-    row: Row
+    row: RowName
     all: float | None = None
     many: float | None = None
     medium: float | None = None
@@ -360,8 +467,8 @@ class Recipe(Config):
     classifier: ClassifierConfig = ClassifierConfig()
     posthoc: PosthocConfig = PosthocConfig()
     eval: EvalConfig = EvalConfig()
-    heads: dict[Row, HeadSettings] = Field(default_factory=dict)
-    rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
+    heads: dict[RowName, HeadSettings] = Field(default_factory=dict)
+    rows: Annotated[tuple[RowName, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
 
     @model_validator(mode="after")
     def _pictures_of_ones_own_are_the_source(self) -> Self:

@@ -14,18 +14,19 @@ from wbltr.data.known import CONTENT
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.rows import ROWS
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
 from wbltr.recipe import (
     ClassifierConfig,
     EvalConfig,
     FeaturesConfig,
+    HeadSettings,
     MaxNormConfig,
     Part,
     PosthocConfig,
     Recipe,
 )
 from wbltr.recipe_file import load_recipe, recipe_names
-from wbltr.rows import HeadSettings, Row
 from wbltr.stages import (
     CLASSIFIER,
     DATASET,
@@ -135,7 +136,7 @@ def test_embeddings_of_the_test_part_are_handed_to_eval_alone() -> None:
     teacher = Teacher(artifact="0" * 64, network="small", mean=(0.5,), std=(0.5,))
     recipe = RECIPE.model_copy(update={"heads": {"distill": HeadSettings(teacher=teacher)}})
     chain = Chain(recipe, Lineage(teachers={"0" * 64: Artifact("0" * 64, {"stage": "features"})}))
-    heads = [chain.row(row) for row in get_args(Row)]
+    heads = [chain.row(row) for row in ROWS]
     heads += [chain.posthoc(section, heads[-1]) for section in every_adjustment()]
     made = {"features": RECIPE.features.hashed(), "finetune": finetuned().hashed()}
     readers, seen = set(), set()
@@ -219,7 +220,7 @@ def test_every_field_of_every_section_moves_its_key() -> None:
 def test_a_head_is_measured_on_the_network_that_it_is_for() -> None:
     chain = Chain(RECIPE)
     for row, stage in (("cb-wd-max", FEATURES), ("cb-wd-max-last2", FINETUNE), ("naive", FEATURES)):
-        node = chain.measured(row)  # type: ignore[arg-type]
+        node = chain.measured(row)
         head, embeddings = node.inputs["head"], node.inputs["embeddings"]
         assert isinstance(embeddings, Node)
         (network,) = (given for name, given in embeddings.inputs.items() if name != "dataset")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from wbltr.cli.console import number
 from wbltr.cli.making import AFTER_FEATURES
@@ -15,10 +15,10 @@ from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
 from wbltr.methods.losses import LOSSES
+from wbltr.methods.rows import ROWS, Row
 from wbltr.pipeline import Made, artifact
 from wbltr.recipe import Recipe, available_precision
 from wbltr.report.results import accuracies, per_cent
-from wbltr.rows import Row
 from wbltr.stages import CARRY_A_HEAD
 from wbltr.store import Store
 
@@ -171,7 +171,7 @@ def judging_row(text: str) -> Row:
     Raises:
         WbltrError: code "usage".
     """
-    rows: tuple[Row, ...] = tuple(row for row in get_args(Row) if not row.startswith("naive") and "last" not in row)
+    rows: tuple[Row, ...] = tuple(row for row in ROWS if not row.startswith("naive") and "last" not in row)
     for row in rows:
         if row == text:
             return row

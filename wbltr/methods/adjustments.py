@@ -27,6 +27,7 @@ class Adjustment(Method):
         fixed: arguments that are no setting of it.
         sweep: `module:function` that predicts at many τ from one product of rows and embeddings; empty: one after another.
         calibrates: what it calibrates by, in words; empty: it is there for accuracy, and balances the classes.
+        row: whether tables have a row of its name, on the first stage's head.
         example: arguments of the command, for its help.
     """
 
@@ -37,6 +38,7 @@ class Adjustment(Method):
     fixed: Mapping[str, Any] = field(default_factory=dict)
     sweep: str = ""
     calibrates: str = ""
+    row: bool = False
     example: str = ""
 
     @property
@@ -64,16 +66,16 @@ ADJUSTMENTS = Table(
     Adjustment("logit-adjust", "logit adjustment",
                "logit adjustment: logits less τ times the logarithm of the class's share of the training images",
                "Menon et al., ICLR 2021, eq. 9",
-               (TAU,), apply=f"{HERE}logit_adjust", gives="shift", reads=("class_counts",), example="--tau 1.0"),
+               (TAU,), apply=f"{HERE}logit_adjust", gives="shift", reads=("class_counts",), row=True, example="--tau 1.0"),
     Adjustment("logit-adjust-mult", "multiplicative logit adjustment",
                "multiplicative logit adjustment: logits over the class's share of the training images to the power τ",
                "Hasegawa & Sato, ICLR 2024, section 5; Kim & Kim, IEEE Access 2020",
-               (TAU,), apply=f"{HERE}logit_adjust_multiplicative", gives="scales", reads=("class_counts",),
+               (TAU,), apply=f"{HERE}logit_adjust_multiplicative", gives="scales", reads=("class_counts",), row=True,
                example="--tau 0.65"),
     Adjustment("isotonic", "isotonic norms",
                "row norms made monotone in the size of the classes: no rarer class has the smaller norm",
                "this project's own; the regression is scikit-learn's",
-               (DIRECTION,), apply=f"{HERE}isotonic_norms", reads=("class_counts",)),
+               (DIRECTION,), apply=f"{HERE}isotonic_norms", reads=("class_counts",), row=True),
     Adjustment("temperature", "temperature",
                "calibrated by one temperature, fitted on the validation part: predictions stay",
                "Guo et al., ICML 2017, section 4.2",

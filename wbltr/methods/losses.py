@@ -27,6 +27,8 @@ class Loss(Method):
         head: the one form of head that it is for, and why; empty for any.
         deferred: whether its class weights count from `reweight_from` on alone, and never without it.
         balances: whether it makes up for the classes' sizes.
+        row: fields of the classifier section that a row of its name sets, too; None: there is no such row.
+        row_label: of that row, where its weights are deferred.
     """
 
     value_of: str = ""
@@ -38,6 +40,8 @@ class Loss(Method):
     why_head: str = ""
     deferred: bool = False
     balances: bool = True
+    row: Mapping[str, Any] | None = None
+    row_label: str = ""
 
 
 # fmt: off
@@ -75,25 +79,26 @@ LOSSES = Table(
          gradient=WITH_GRADIENT),
     Loss("focal", "focal", "cross entropy in which images count little that the head is sure of",
          "Lin et al., ICCV 2017, eq. 4",
-         (GAMMA,), value_of=f"{HERE}focal", balances=False),
+         (GAMMA,), value_of=f"{HERE}focal", balances=False, row={}),
     Loss("focal-cb", "focal & CB", "the focal loss, weighed as `cb`", "Lin et al., ICCV 2017, eq. 5; Cui et al., CVPR 2019",
-         (GAMMA, BETA, REWEIGHT_FROM), value_of=f"{HERE}focal", from_counts=BY_BETA),
+         (GAMMA, BETA, REWEIGHT_FROM), value_of=f"{HERE}focal", from_counts=BY_BETA, row={}),
     Loss("ldam", "LDAM", "cross entropy in which the true class has to win by a margin, the larger the rarer it is",
          "Cao et al., NeurIPS 2019, section 3.2; deferred weights: section 3.3",
          (MARGIN, BETA, REWEIGHT_FROM, SCALE), value_of=f"{HERE}ldam",
          from_counts={"margins": f"{HERE}ldam_margins", **BY_BETA},
          fixed={"scale": 1.0},  # the head gives s · cos, and the margins are scaled, too
-         head="cosine", why_head="its margins are of cosines", deferred=True),
+         head="cosine", why_head="its margins are of cosines", deferred=True,
+         row={"head": "cosine"}, row_label="LDAM-DRW"),
     Loss("logit-adjusted", "logit-adjusted loss", "cross entropy of the logits with τ times the class prior's logarithm added",
          "Menon et al., ICLR 2021, eq. 10",
-         (TAU,), value_of=f"{HERE}logit_adjusted", from_counts=LOG_PRIOR),
+         (TAU,), value_of=f"{HERE}logit_adjusted", from_counts=LOG_PRIOR, row={}),
     Loss("balanced-softmax", "balanced softmax", "cross entropy of the logits with the class prior's logarithm added",
          "Ren et al., NeurIPS 2020, section 3.1",
-         value_of=f"{HERE}logit_adjusted", from_counts=LOG_PRIOR, fixed={"tau": 1.0}),
+         value_of=f"{HERE}logit_adjusted", from_counts=LOG_PRIOR, fixed={"tau": 1.0}, row={}),
     Loss("label-smooth", "label over-smoothing", "cross entropy against labels that are spread over all classes",
          "Sun et al., ICLR 2025; Szegedy et al., CVPR 2016, section 7",
-         (SMOOTHING,), value_of=f"{HERE}smoothed_cross_entropy", balances=False),
+         (SMOOTHING,), value_of=f"{HERE}smoothed_cross_entropy", balances=False, row={}),
     Loss("distill", "distillation", "cross entropy, mixed with the divergence from a teacher's softened probabilities",
          "Hinton et al., 2015 (arXiv 1503.02531), section 2",
-         (TEACHER, TEMPERATURE, ALPHA), value_of=f"{HERE}distillation", teacher=True, balances=False),
+         (TEACHER, TEMPERATURE, ALPHA), value_of=f"{HERE}distillation", teacher=True, balances=False, row={}),
 )

@@ -8,31 +8,9 @@ from typing import Any
 from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.methods.heads import HEADS
 from wbltr.methods.losses import LOSSES
+from wbltr.methods.rows import PARTS, ROWS
 
-ABBREVIATIONS = {name: loss.label for name, loss in LOSSES.items()} | {
-    "wd": "WD",
-    "max": "MaxNorm",
-    "l2": "L2",
-    "default": "default-WD",
-}
-
-
-OTHERS = {  # rows beside the paper's
-    **{name: entry.label for name, entry in ADJUSTMENTS.items()},
-    "ncm": "nearest class mean",
-    "crt": "cRT",
-    "lws": "LWS",
-    "cosine": "cosine",
-    "etf": "simplex ETF",
-    "disalign": "DisAlign",
-    "label-smooth": "label over-smoothing",
-    "focal": "focal",
-    "focal-cb": "focal & CB",
-    "ldam": "LDAM-DRW",
-    "logit-adjusted": "logit-adjusted loss",
-    "balanced-softmax": "balanced softmax",
-    "distill": "distillation",
-}
+ABBREVIATIONS = {name: loss.label for name, loss in LOSSES.items()} | PARTS
 
 
 def count(number: int, noun: str) -> str:
@@ -42,21 +20,8 @@ def count(number: int, noun: str) -> str:
 
 def label(row: str, loss: str = "cb") -> str:
     """A row's name as the paper's Table 1 has it; `loss` is the recipe's class-balanced one."""
-    match row:
-        case "first stage" | "naive":
-            return row
-        case "naive-tau":
-            return "naive + τ-norm"
-        case "l2":
-            return "+ L2"
-        case "tau":
-            return "+ τ-norm"
-    if row in OTHERS:
-        return f"+ {OTHERS[row]}"
-    first, *parts = row.replace("default-wd", "default").split("-")
-    layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), 1)
-    parts = [loss if first == "cb" and loss != "ce" else first, *(part for part in parts if not part.startswith("last"))]
-    return "+ " + " & ".join(ABBREVIATIONS[part] for part in parts) + (f", last {layers} layers" if layers > 1 else "")
+    entry = ROWS[row]
+    return entry.label.replace(ABBREVIATIONS["cb"], ABBREVIATIONS[loss]) if entry.loss == "cb" and loss != "ce" else entry.label
 
 
 def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -78,12 +43,12 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
 def _trained(config: Mapping[str, Any]) -> str:
     """What a head was trained with: its loss, or the form that has a name of its own."""
     loss, form = config["loss"], config.get("head", "linear")
-    if loss == "ldam":
-        return OTHERS["ldam"] if config.get("reweight_from") is not None else ABBREVIATIONS[loss]
+    if LOSSES[loss].deferred:
+        return ROWS[loss].label.removeprefix("+ ") if config.get("reweight_from") is not None else ABBREVIATIONS[loss]
     if form != "linear":
         return HEADS[form].label
     if (loss, config.get("init"), config.get("sampling")) == ("ce", "fresh", "class-balanced"):
-        return OTHERS["crt"]
+        return ROWS["crt"].label.removeprefix("+ ")
     return ABBREVIATIONS[loss]
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from wbltr.config import Config, Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.methods.heads import HEADS
+from wbltr.methods.rows import ROWS, Row
 from wbltr.pipeline import Artifact, Node, artifact
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, Part, PosthocConfig, Recipe
-from wbltr.rows import Row
 from wbltr.stages._earlier_parts import kept_from, refuse_another_draw
 from wbltr.stages._settle import (
     check_root,
@@ -286,13 +287,14 @@ class Chain:
                 return self.naive.row("tau")
             case "first stage":
                 return self.features
-            case "l2" | "tau":
-                return self.posthoc(PosthocConfig(method=name, tau=self.recipe.posthoc.tau, of="features"))
-            case "logit-adjust" | "logit-adjust-mult" | "isotonic":
-                given = None if own is None else own.tau
-                return self.posthoc(PosthocConfig(method=name, tau="val" if given is None else given, of="features"))
-            case _:
-                return self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
+        entry = ROWS[name]
+        if not entry.adjustment:
+            return self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
+        settings: dict[str, Any] = {"tau": self.recipe.posthoc.tau}
+        if entry.own_settings:
+            settings = {s.name: getattr(own, s.name, None) for s in ADJUSTMENTS[entry.adjustment].settings}
+        told = {setting: value for setting, value in settings.items() if value is not None}
+        return self.posthoc(PosthocConfig.model_validate({**told, "method": entry.adjustment, "of": "features"}))
 
     def measured(self, name: Row) -> Node:
         """The evaluation of one row."""

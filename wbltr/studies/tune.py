@@ -14,9 +14,9 @@ from torch import Tensor
 from wbltr.config import Config
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
 from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.rows import Row
 from wbltr.pipeline import Made, Node
 from wbltr.recipe import ClassifierConfig, Recipe
-from wbltr.rows import Row
 from wbltr.stages import Chain
 from wbltr.studies.space import Space, Target, classifier_of, features_of
 from wbltr.studies.study import Study, Trial, best, hopeless
