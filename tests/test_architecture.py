@@ -199,7 +199,9 @@ def test_functional_uses_no_global_generator_and_no_device() -> None:
             assert word not in text, f"{path.name}: functional is pure; found {word}"
 
 
-@pytest.mark.parametrize("module", ["wbltr.cli.app", "wbltr.recipe_file", "wbltr.pipeline", "wbltr.stages", "wbltr.cli.making"])
+@pytest.mark.parametrize(
+    "module", ["wbltr.cli.app", "wbltr.recipe_file", "wbltr.pipeline", "wbltr.stages", "wbltr.cli.making", "wbltr.cli.methods"]
+)
 def test_importing_it_does_not_import_torch(module: str) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

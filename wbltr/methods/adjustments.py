@@ -58,7 +58,7 @@ HERE = "wbltr.functional.adjustments:"
 SCALING = "wbltr.functional.scaling:"
 
 ADJUSTMENTS = Table(
-    "posthoc",
+    "posthoc", "what is done to a trained head: posthoc.method, wbltr posthoc NAME",
     Adjustment("l2", "L2", "rows of unit norm: w / ‖w‖", "Alshammari et al., CVPR 2022, section 3.2",
                apply=f"{HERE}l2_normalize", fixed={"tau": 1.0}),  # which its keys hold
     Adjustment("tau", "τ-norm", "τ-normalisation: w / ‖w‖^τ", "Kang et al., ICLR 2020, section 4.1",

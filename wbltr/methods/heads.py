@@ -68,7 +68,7 @@ class Head(Method):
 
 # fmt: off
 HEADS = Table(
-    "head",
+    "head", "how a head turns an embedding into logits: classifier.head, features.head",
     Head("linear", "linear", "one row and one bias a class", "Alshammari et al., CVPR 2022, section 3", first_stage=True),
     Head("cosine", "cosine", "scaled cosines of embedding and row", "Gidaris & Komodakis, CVPR 2018, section 3",
          (SCALE,), form="wbltr.head_forms:Cosine", row={"loss": "cb"}, first_stage=True,

@@ -64,7 +64,7 @@ BY_BETA = {"weights": f"{HERE}class_balanced_weights"}
 LOG_PRIOR = {"log_prior": "wbltr.functional.priors:log_prior"}
 
 LOSSES = Table(
-    "loss",
+    "loss", "what a head is trained by: features.loss, classifier.loss",
     Loss("ce", "CE", "cross entropy", "Alshammari et al., CVPR 2022, eq. 1",
          value_of=CROSS_ENTROPY, gradient=WITH_GRADIENT, balances=False),
     Loss("cb", "CB", "cross entropy, classes weighed by their effective number of images", "Cui et al., CVPR 2019, eq. 6",

@@ -51,13 +51,15 @@ def _papers(name: str) -> TableRow:
         return TableRow(name, f"+ {ADJUSTMENTS[name].label}", ADJUSTMENTS[name].words, PAPER, adjustment=name)
     loss, *parts = name.replace("default-wd", "default").split("-")
     if loss not in LOSSES:
-        words = {"naive": "the first stage without weight decay", "naive-tau": "the naive one, τ-normalised"}
-        return TableRow(name, name.replace("-tau", " + τ-norm"), words.get(name, "the first stage's own head"), PAPER)
+        of = {"naive": "the first stage without weight decay", "naive-tau": "the naive one, τ-normalised"}
+        return TableRow(name, name.replace("-tau", " + τ-norm"), of.get(name, "the first stage's own head"), PAPER)
     layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), 1)
     kept = tuple(part for part in parts if part in PARTS)
     label = "+ " + " & ".join([LOSSES[loss].label, *(PARTS[part] for part in kept)])
     label += f", last {layers} layers" if layers > 1 else ""
-    return TableRow(name, label, LOSSES[loss].words, PAPER, loss=loss, parts=kept, layers=layers)
+    words = LOSSES[loss].words + (f"; with {' & '.join(PARTS[part] for part in kept)}" if kept else "")
+    words += f", of the last {layers} layers" if layers > 1 else ""
+    return TableRow(name, label, words, PAPER, loss=loss, parts=kept, layers=layers)
 
 
 def _others() -> list[TableRow]:
@@ -83,4 +85,9 @@ def _others() -> list[TableRow]:
     return rows
 
 
-ROWS = Table("row", *map(_papers, get_args(Table4Row)), *_others())
+ROWS = Table(
+    "row",
+    "heads of a table on one first stage: rows, heads.NAME, wbltr compare --heads NAME",
+    *map(_papers, get_args(Table4Row)),
+    *_others(),
+)

@@ -92,8 +92,8 @@ Entry = TypeVar("Entry", bound=Method)
 class Table(Mapping[str, Entry]):
     """Entries by the value that is kept; an entry is found by its name, too."""
 
-    def __init__(self, kind: str, *entries: Entry) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, words: str, *entries: Entry) -> None:
+        self.kind, self.words = kind, words
         self._entries = {entry.value: entry for entry in entries}
         self._values = {entry.name: entry.value for entry in entries}
 
