@@ -9,7 +9,8 @@ import pytest
 from pydantic import create_model
 
 from wbltr.config import Config, Weights, added_later
-from wbltr.recipe import FeaturesConfig, MaxNormConfig, Recipe
+from wbltr.methods.rows import ROWS, Table4Row
+from wbltr.recipe import FeaturesConfig, HeadSettings, MaxNormConfig, Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.report import field_words, protocol, provenance
 from wbltr.report.field_words import network_name
@@ -23,7 +24,6 @@ from wbltr.report.provenance import (
     of_table,
     other_settings,
 )
-from wbltr.rows import TRAINED, HeadSettings, Table4Row
 
 RELEASED = "schedule stepped before each epoch"
 LAST, FLIP, CACHED = "last epoch instead of the best on test", "no flip averaging", "cached second stage"
@@ -426,14 +426,14 @@ def test_every_head_of_the_papers_table_is_none_of_the_departures(name: str, row
     assert {*(departures(own, behind) or [])} - still == {*(departures(recipe) or [])} - still
 
 
-@pytest.mark.parametrize("row", TRAINED)
+@pytest.mark.parametrize("row", [row for row, entry in ROWS.items() if entry.sets is not None])
 def test_a_head_beside_the_papers_departs_by_itself_and_is_said_by_its_name_in_a_table(row: Any) -> None:
     recipe = load_recipe("cifar100-ir100")
     settings = HeadSettings(teacher="mine") if row == "distill" else None
     own = recipe.model_copy(update={"classifier": recipe.classifier.as_row(row, recipe.features, settings)})
     more = {*(departures(own, origin("classifier")) or [])} - {*(departures(recipe) or [])}
     assert more, "no row of the paper"
-    _, differing = of_table(recipe, {f"+ {row}": OfRow(own, origin("classifier"), [*TRAINED[row]])})
+    _, differing = of_table(recipe, {f"+ {row}": OfRow(own, origin("classifier"), [*(ROWS[row].sets or {})])})
     left = {*(differing or [])} - {LAST, FLIP, CACHED}
     assert not left & more or row in ("ldam", "distill"), "its name says it"
 
@@ -443,7 +443,7 @@ def test_in_a_table_what_some_rows_have_is_told_with_their_names_and_what_all_ha
 
     def row(name: Any, lr: float | None, *stages: str) -> OfRow:
         section = recipe.classifier.as_row(name, recipe.features, HeadSettings(lr=lr))
-        named = [*TRAINED.get(name, {})]
+        named = [*(ROWS[name].sets or {})]
         return OfRow(recipe.model_copy(update={"classifier": section}), origin(*stages), named)
 
     rows = {

@@ -184,7 +184,7 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
             if made is not None:
                 tensors = store.load(made.object_id, ("accuracy.",))
                 evals.setdefault(made.object_id, (one.features.seed, accuracies(tensors)))
-                found.behind[label(row, recipe.classifier.loss)] = behind(store, one, made, cast(Row, row))
+                found.behind[label(row, recipe.classifier.loss)] = behind(store, one, made, row)
         if not evals:
             found.missing.append(row)
             continue

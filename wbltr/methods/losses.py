@@ -48,14 +48,16 @@ class Loss(Method):
 BETA = Setting("beta", 0.9999, "how far classes are weighed by the inverse of their size", "β", ge=0, lt=1, original=True)
 RHO = Setting("rho", 1.0, "class weights by n^−ρ", "ρ", ge=0)
 GAMMA = Setting("gamma", 2.0, "how little images count that the head is sure of", "γ", ge=0)
-TAU = Setting("tau", 1.0, "how much of the class prior is added", "τ", ge=0)
-SMOOTHING = Setting("smoothing", 0.98, "share of a label that is spread over all classes", "ε", ge=0, lt=1)
+TAU = Setting("tau", 1.0, "how much of the class prior is added", "τ", ge=0, told="loss adjusted by τ {}")
+SMOOTHING = Setting("smoothing", 0.98, "share of a label that is spread over all classes", "ε", ge=0, lt=1,
+                    told="smoothing {}")
 MARGIN = Setting("margin", 0.5, "margin of the rarest class", gt=0)
-REWEIGHT_FROM = Setting("reweight_from", None, "first epoch, from 0, in which class weights count", kind="natural")
+REWEIGHT_FROM = Setting("reweight_from", None, "first epoch, from 0, in which class weights count", kind="natural",
+                        told="class weights from epoch {}")
 TEACHER = Setting("teacher", None, "a finished first stage, its id or its name", kind="teacher")
-TEMPERATURE = Setting("temperature", 4.0, "temperature of the two softmaxes", "T", gt=0)
-ALPHA = Setting("alpha", 0.9, "the teacher's share of the loss", "α", ge=0, le=1)
-SCALE = Setting("scale", 30.0, "scale of the cosines", "s", gt=0)
+TEMPERATURE = Setting("temperature", 4.0, "temperature of the two softmaxes", "T", gt=0, told="distilled at temperature {}")
+ALPHA = Setting("alpha", 0.9, "the teacher's share of the loss", "α", ge=0, le=1, told="teacher's share {}")
+SCALE = Setting("scale", 30.0, "scale of the cosines", "s", gt=0, told="cosines times {}")
 
 HERE = "wbltr.functional.losses:"
 CROSS_ENTROPY = f"{HERE}cross_entropy"

@@ -22,6 +22,7 @@ class Setting:
             `teacher`: a finished first stage, or null.
         ge, gt, le, lt: bounds of a number, as pydantic names them.
         words: what it may be instead of a number.
+        told: what differs from the paper where it is {}, in words; empty: its symbol or name and the value.
         original: it is in every key since the first release, and may be set where it changes nothing.
     """
 
@@ -35,6 +36,7 @@ class Setting:
     le: float | None = None
     lt: float | None = None
     words: tuple[str, ...] = ()
+    told: str = ""
     original: bool = False
 
     @property
