@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import create_model
 
-from wbltr.config import Config, Weights, added_later
+from wbltr.config import Config, OneOf, Weights, added_later
+from wbltr.methods.losses import LOSSES
 from wbltr.methods.rows import ROWS, Table4Row
 from wbltr.recipe import FeaturesConfig, HeadSettings, MaxNormConfig, Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
@@ -121,7 +122,8 @@ def fields(section: type[Config], at: str) -> Iterator[tuple[str, Any]]:
         path = f"{at}.{name}"
         if path == "classifier.max_norm":
             yield from fields(MaxNormConfig, path)
-        yield path, field.annotation
+        named = next((one.names for one in field.metadata if isinstance(one, OneOf)), ())
+        yield path, Literal[named] if named else field.annotation
 
 
 FIELDS = dict(pair for name in SECTIONS for pair in fields(Recipe.model_fields[name].annotation, name))  # type: ignore[arg-type]
@@ -155,10 +157,8 @@ BESIDE: dict[str, tuple[str, list[str]]] = {
     "posthoc.direction": ("cifar100-ir100", ["posthoc={method: isotonic, direction: increasing}"]),
     "posthoc.prior": ("cifar100-ir100", ["posthoc={method: prior, prior: {apple: 1.0}}"]),
 }
-LOSS_OF = {
-    "rho": "reweighted", "gamma": "focal", "tau": "logit-adjusted", "smoothing": "label-smooth", "margin": "ldam",
-    "reweight_from": "cb", "temperature": "distill", "alpha": "distill",
-}  # fmt: skip
+# And which loss reads it.
+LOSS_OF = {name: LOSSES.readers(name)[0] for name in LOSSES.settings() if name not in ("beta", "teacher", "scale")}
 
 
 def base(name: str, settings: list[str] | tuple[str, ...] = ()) -> Recipe:

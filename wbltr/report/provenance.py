@@ -237,7 +237,7 @@ def _stands_on(path: str, recipe: Any, origin: Origin | None) -> bool:
             return False
         case "posthoc", "method":
             return not (own.method in ("l2", "tau") and own.of == "features")  # rows of the paper's
-        case "posthoc", _:
+        case "posthoc", _ if name in ADJUSTMENTS.settings():
             return own.method != "none" and ADJUSTMENTS[own.method].has(name)
         case "dataset", "normalize":
             return bool(recipe.features.network == "none")
