@@ -11,7 +11,8 @@ from wbltr.functional.projections import unit_norm
 from wbltr.functional.schedules import cosine
 from wbltr.head_forms import Fitted, Form, fit_form, new_form
 from wbltr.heads import Trial, fit_heads
-from wbltr.methods.heads import HEADS, LossSettings
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LossSettings
 
 V, C, D = 2, 6, 4  # fewer dimensions than a simplex of six classes would need
 COUNTS = torch.tensor([80, 40, 20, 10, 5, 2])

@@ -15,7 +15,7 @@ from wbltr.functional.projections import max_norm, row_norms, unit_norm
 from wbltr.functional.schedules import cosine
 from wbltr.head_group import HeadGroup
 from wbltr.heads import Heads, Trial, fit_heads
-from wbltr.methods.heads import LossSettings
+from wbltr.methods.losses import LossSettings
 from wbltr.randomness import generator
 
 V, N, C, D = 3, 157, 6, 8

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from wbltr.errors import WbltrError
 from wbltr.methods.adjustments import ADJUSTMENTS, Adjustment
-from wbltr.methods.heads import HEADS, KINDS, SETTINGS, Kind, LossSettings
-from wbltr.methods.losses import LOSSES
+from wbltr.methods.heads import HEADS, KINDS, Kind
+from wbltr.methods.losses import LOSSES, SETTINGS, LossSettings
 from wbltr.methods.rows import ROWS, Table4Row
 from wbltr.methods.settings import Setting, Table, load
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, HeadSettings, LossConfig, PosthocConfig
@@ -54,8 +54,12 @@ def test_a_setting_is_a_field_of_both_stages_with_its_default_and_its_bounds(set
         assert section.model_fields[setting.name].default == setting.default
     if setting.kind != "number":
         return
-    reader = next(name for name, loss in LOSSES.items() if loss.has(setting.name))
-    start = {"loss": reader, "head": LOSSES[reader].head or "linear", "teacher": "mine" if LOSSES[reader].teacher else None}
+    start: dict[str, Any] = {"loss": "cb"}
+    if forms := HEADS.readers(setting.name):
+        start["head"] = forms[0]
+    else:
+        loss = LOSSES[LOSSES.readers(setting.name)[0]]
+        start = {"loss": loss.name, "head": loss.head or "linear", "teacher": "mine" if loss.teacher else None}
     low, high = -1e9, 1e9
     inside = setting.default * 0.9
     for value in (low, setting.ge, setting.gt, inside, setting.le, setting.lt, high):

@@ -19,8 +19,7 @@ from wbltr.functional.adjustments import tau_normalize
 from wbltr.functional.sampling import Sampling, image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.heads import Trial, fit_heads
-from wbltr.methods.heads import LossSettings
-from wbltr.methods.losses import LOSSES
+from wbltr.methods.losses import LOSSES, LossSettings
 from wbltr.models import new_head
 
 Array = np.ndarray[Any, Any]

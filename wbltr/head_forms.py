@@ -15,7 +15,8 @@ from wbltr.functional.logits import head_logits
 from wbltr.functional.losses import ClassLoss
 from wbltr.functional.projections import row_norms, unit_norm
 from wbltr.functional.prototypes import cosine_logits, simplex_etf
-from wbltr.methods.heads import HEADS, LossSettings
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LossSettings
 from wbltr.methods.settings import load, taken
 from wbltr.randomness import epoch_order, generator
 

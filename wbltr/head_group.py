@@ -13,8 +13,7 @@ from torch import Tensor
 from wbltr.functional.gradients import loss_with_gradient
 from wbltr.functional.losses import ClassLoss, class_weights
 from wbltr.functional.projections import max_norm_scale, was_moved
-from wbltr.methods.heads import LossSettings
-from wbltr.methods.losses import LOSSES
+from wbltr.methods.losses import LOSSES, LossSettings
 from wbltr.methods.settings import load
 
 Precision = Literal["bf16", "fp32"]

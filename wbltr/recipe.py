@@ -29,8 +29,8 @@ from wbltr.config import (
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.methods.adjustments import ADJUSTMENTS
-from wbltr.methods.heads import HEADS, SETTINGS, LossSettings
-from wbltr.methods.losses import LOSSES
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES, SETTINGS, LossSettings
 from wbltr.methods.rows import ROWS, Row
 
 Part = Literal["train", "val", "test"]

@@ -9,7 +9,8 @@ import pytest
 from pydantic import create_model
 
 from wbltr.config import Config, OneOf, Weights, added_later
-from wbltr.methods.losses import LOSSES
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES, SETTINGS
 from wbltr.methods.rows import ROWS, Table4Row
 from wbltr.recipe import FeaturesConfig, HeadSettings, MaxNormConfig, Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
@@ -157,8 +158,9 @@ BESIDE: dict[str, tuple[str, list[str]]] = {
     "posthoc.direction": ("cifar100-ir100", ["posthoc={method: isotonic, direction: increasing}"]),
     "posthoc.prior": ("cifar100-ir100", ["posthoc={method: prior, prior: {apple: 1.0}}"]),
 }
-# And which loss reads it.
+# And which loss or form of head reads it.
 LOSS_OF = {name: LOSSES.readers(name)[0] for name in LOSSES.settings() if name not in ("beta", "teacher", "scale")}
+HEAD_OF = {name: HEADS.readers(name)[0] for name in HEADS.settings() if name != "scale"}
 
 
 def base(name: str, settings: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -196,6 +198,9 @@ def changed(path: str) -> list[tuple[str, list[str]]]:
         more = ", teacher: mine" if LOSS_OF[name] == "distill" else ", head: cosine" if LOSS_OF[name] == "ldam" else ""
         more += ", max_norm: null" if section == "classifier" else ""
         return [("cifar100-ir100", [f"{section}={{loss: {LOSS_OF[name]}, {name}: {value}{more}}}"])]
+    if name in HEAD_OF:
+        value = others(FIELDS[path], SETTINGS[name].default)[0]
+        return [("cifar100-ir100", [f"{section}={{max_norm: null, head: {HEAD_OF[name]}, {name}: {value}}}"])]
     value = load_recipe("cifar100-ir100")
     for part in path.split("."):
         value = getattr(value, part)
@@ -215,6 +220,9 @@ def changed(path: str) -> list[tuple[str, list[str]]]:
 
 def of_their_own(path: str) -> bool:
     """A field that every set of one's own has at a value of its own, and other sets have not."""
+    section, _, name = path.partition(".")
+    if section == "features" and name in HEAD_OF and not HEADS[HEAD_OF[name]].first_stage:
+        return True
     return path in NO_DEPARTURE or (
         all(protocol.USUAL[source].get(path) is protocol.ANY for source in ("images", "embeddings"))
         and path not in BESIDE

@@ -14,6 +14,7 @@ from wbltr.data.known import CONTENT
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.losses import SETTINGS
 from wbltr.methods.rows import ROWS
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
 from wbltr.recipe import (
@@ -185,11 +186,9 @@ def test_golden_keys_do_not_move() -> None:
 
 def test_every_field_of_every_section_moves_its_key() -> None:
     """Flip each field in turn: all of them can change a number."""
-    of_the_loss = {
-        "rho": 0.5, "gamma": 1.0, "tau": 2.0, "smoothing": 0.5, "margin": 0.1, "reweight_from": 3, "head": "cosine",
-        "scale": 16.0, "teacher": Teacher(artifact="a" * 64, network="small", mean=(0.5,), std=(0.5,)), "temperature": 2.0,
-        "alpha": 0.5,
-    }  # fmt: skip
+    teacher = Teacher(artifact="a" * 64, network="small", mean=(0.5,), std=(0.5,))
+    other = {"natural": 3, "teacher": teacher}
+    of_the_loss = {name: other.get(s.kind) or s.default / 2 for name, s in SETTINGS.items()} | {"head": "cosine"}
     changed: dict[str, dict[str, Any]] = {
         "features": {
             "network": "resnet32", "epochs": 1, "batch_size": 2, "micro_batch": 2, "lr": 1.0, "momentum": 0.5,
@@ -331,14 +330,14 @@ def test_roots_are_looked_at_in_the_documented_order(tmp_path: Path, monkeypatch
 
 
 def test_an_adjustment_is_keyed_by_the_settings_that_its_method_has_and_no_others() -> None:
-    other = {"tau": 0.3, "direction": "increasing", "prior": {"cat": 1.0}}
-    used = {"tau": "tau", "logit-adjust": "tau", "logit-adjust-mult": "tau", "isotonic": "direction", "prior": "prior"}
+    kinds = {"number": 0.3, "word": "increasing", "shares": {"cat": 1.0}}
+    other = {name: kinds[setting.kind] for name, setting in ADJUSTMENTS.settings().items()}
     for method in ADJUSTMENTS:
         plain = PosthocConfig(method=method)
         own = PosthocStageConfig.of(plain)
         moved = {k for k, v in other.items() if PosthocStageConfig.of(plain.model_copy(update={k: v})) != own}
-        assert moved == ({used[method]} if method in used else set()), method
-        assert set(own.hashed()) - {"method"} == (moved or {"l2": {"tau"}}.get(method, set()))
+        assert moved == {setting.name for setting in ADJUSTMENTS[method].settings}, method
+        assert set(own.hashed()) == {"method", *moved, *ADJUSTMENTS[method].fixed}
 
 
 def test_posthoc_none_and_what_is_fitted_without_validation_are_refused() -> None:

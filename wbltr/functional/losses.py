@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from wbltr.methods.heads import LossSettings
-from wbltr.methods.losses import LOSSES
+from wbltr.methods.losses import LOSSES, LossSettings
 from wbltr.methods.settings import load, taken
 
 

@@ -1,4 +1,4 @@
-"""Heads: the forms that one can have, and what a trained head leaves open altogether.
+"""Heads: the forms that one can have.
 
 To add one: its entry below; the function or class that it names; and where its logits are its own, a kind.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Literal
 
-from wbltr.methods.losses import LOSSES, SCALE
-from wbltr.methods.settings import Method, Table
+from wbltr.methods.settings import Method, Setting, Table
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,8 @@ class Head(Method):
 
 
 # fmt: off
+SCALE = Setting("scale", 30.0, "scale of the cosines", "s", gt=0, told="cosines times {}")
+
 HEADS = Table(
     "head", "how a head turns an embedding into logits: classifier.head, features.head",
     Head("linear", "linear", "one row and one bias a class", "Alshammari et al., CVPR 2022, section 3", first_stage=True),
@@ -93,17 +93,3 @@ HEADS = Table(
 )
 # fmt: on
 KINDS = {head.kind.name: head.kind for head in HEADS.values()}
-SETTINGS = LOSSES.settings() | HEADS.settings()
-_ARGUMENTS = {name: setting for name, setting in SETTINGS.items() if setting.kind != "teacher"}
-
-
-class LossSettings(SimpleNamespace):
-    """What losses and forms of heads leave open, by name; what is not given has its default. Equal settings hash alike."""
-
-    def __init__(self, **given: Any) -> None:
-        if unknown := given.keys() - _ARGUMENTS.keys():
-            raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
-        super().__init__(**{name: given.get(name, setting.default) for name, setting in _ARGUMENTS.items()})
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(vars(self).values()))

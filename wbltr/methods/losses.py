@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+from wbltr.methods.heads import HEADS, SCALE
 from wbltr.methods.settings import Method, Setting, Table
 
 
@@ -57,7 +59,6 @@ REWEIGHT_FROM = Setting("reweight_from", None, "first epoch, from 0, in which cl
 TEACHER = Setting("teacher", None, "a finished first stage, its id or its name", kind="teacher")
 TEMPERATURE = Setting("temperature", 4.0, "temperature of the two softmaxes", "T", gt=0, told="distilled at temperature {}")
 ALPHA = Setting("alpha", 0.9, "the teacher's share of the loss", "α", ge=0, le=1, told="teacher's share {}")
-SCALE = Setting("scale", 30.0, "scale of the cosines", "s", gt=0, told="cosines times {}")
 
 HERE = "wbltr.functional.losses:"
 CROSS_ENTROPY = f"{HERE}cross_entropy"
@@ -104,3 +105,18 @@ LOSSES = Table(
          "Hinton et al., 2015 (arXiv 1503.02531), section 2",
          (TEACHER, TEMPERATURE, ALPHA), value_of=f"{HERE}distillation", teacher=True, balances=False, row={}),
 )
+# fmt: on
+SETTINGS = LOSSES.settings() | HEADS.settings()
+_ARGUMENTS = {name: setting for name, setting in SETTINGS.items() if setting.kind != "teacher"}
+
+
+class LossSettings(SimpleNamespace):
+    """What losses and forms of heads leave open, by name; what is not given has its default. Equal settings hash alike."""
+
+    def __init__(self, **given: Any) -> None:
+        if unknown := given.keys() - _ARGUMENTS.keys():
+            raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
+        super().__init__(**{name: given.get(name, setting.default) for name, setting in _ARGUMENTS.items()})
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(vars(self).values()))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from wbltr.methods.adjustments import ADJUSTMENTS
-from wbltr.methods.heads import HEADS, SETTINGS
-from wbltr.methods.losses import LOSSES
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES, SETTINGS
 from wbltr.report.words import count
 
 Form = str | Mapping[Any, str] | Callable[[Any], str]
