@@ -73,7 +73,7 @@ else:
     _TrainedHead = create_model(
         "_TrainedHead",
         __base__=Config,
-        loss=LossName,
+        loss=(LossName, ...),
         **fields_of(LOSSES.settings()),
         head=(Annotated[str, OneOf(HEADS)], added_later("linear")),
         **fields_of({name: setting for name, setting in HEADS.settings().items() if name not in LOSSES.settings()}),

@@ -25,36 +25,31 @@ def methods(request: Request, kind: str | None, name: str | None) -> None:
         names = {one: [entry.name for entry in table.values()] for one, table in KINDS.items()}
         if request.json:
             kinds = [{"kind": one, "words": KINDS[one].words, "methods": names[one]} for one in KINDS]
-            console.document({**document, "kinds": kinds})
-            return
-        lines = [(one, KINDS[one].words, ", ".join(names[one])) for one in KINDS]
-        console.table(("kind", "what it is", "methods"), lines, "more: wbltr methods KIND, wbltr methods KIND NAME")
-        return
+            return console.document({**document, "kinds": kinds})
+        rows = [(one, KINDS[one].words, ", ".join(names[one])) for one in KINDS]
+        return console.table(("kind", "what it is", "methods"), rows, "more: wbltr methods KIND, wbltr methods KIND NAME")
     if kind not in KINDS:
         told = f"no kind of methods '{kind}'.{closest(kind, list(KINDS))}"
         raise WbltrError(told, f"one of {', '.join(KINDS)}", "usage")
     table = KINDS[kind]
     if name is None:
         if request.json:
-            console.document({**document, "kind": kind, "methods": [_document(kind, entry) for entry in table.values()]})
-            return
+            return console.document({**document, "kind": kind, "methods": [_document(kind, e) for e in table.values()]})
         entries = [(e.name, e.words, ", ".join(map(_default, e.settings)), e.source) for e in table.values()]
-        console.table(("name", "what it does", "settings", "source"), entries, table.words)
-        return
+        return console.table(("name", "what it does", "settings", "source"), entries, table.words)
     if name not in table:
         told = f"no {kind} '{name}'.{closest(name, [entry.name for entry in table.values()])}"
         raise WbltrError(told, f"list them: wbltr methods {kind}", "usage")
     entry = table[name]
     if request.json:
-        console.document({**document, "method": _document(kind, entry)})
-        return
+        return console.document({**document, "method": _document(kind, entry)})
     page = [f"{entry.name}: {sentence(entry.words)}", f"Source: {entry.source}."]
     page += [f"In recipes, records and exports: {entry.value}."] if entry.alias else []
-    sets = getattr(entry, "sets", None) or {}
-    page += [f"Sets {', '.join(f'classifier.{field}={value}' for field, value in sets.items())}."] if sets else []
+    sets = [f"classifier.{field}={value}" for field, value in (getattr(entry, "sets", None) or {}).items()]
+    page += [f"Sets {', '.join(sets)}."] if sets else []
     page += [f"  {_default(s)}: {s.help}" + (f" ({s.range})" if s.bounds else "") for s in entry.settings]
     page += [f"\n{path.partition(':')[2]}: {formula}" for path, formula in _formulas(entry).items()]
-    console.result("\n".join(page))
+    return console.result("\n".join(page))
 
 
 def _default(setting: Setting) -> str:

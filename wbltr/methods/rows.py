@@ -63,25 +63,19 @@ def _papers(name: str) -> TableRow:
 
 
 def _others() -> list[TableRow]:
-    rows = [
-        TableRow(name, f"+ {entry.label}", entry.words, entry.source, adjustment=name)
-        for name, entry in ADJUSTMENTS.items()
-        if entry.row
-    ]
-    words = "the linear head again, from fresh weights, classes drawn alike"
-    sets = {"init": "fresh", "sampling": "class-balanced"}
+    rows = [TableRow(a.name, f"+ {a.label}", a.words, a.source, adjustment=a.name) for a in ADJUSTMENTS.values() if a.row]
+    words, sets = (
+        "the linear head again, from fresh weights, classes drawn alike",
+        {"init": "fresh", "sampling": "class-balanced"},
+    )
     rows.append(TableRow("crt", "+ cRT", words, "Kang et al., ICLR 2020, section 4.1", sets=sets))
-    for head in HEADS.values():
-        if head.row is not None:
-            start = {"init": "features"} if head.starts_from != "any" else {}
-            rows.append(
-                TableRow(head.name, f"+ {head.label}", head.words, head.source, sets={"head": head.value, **start, **head.row})
-            )
-    for name, loss in LOSSES.items():
-        if loss.row is not None:
-            rows.append(
-                TableRow(name, f"+ {loss.row_label or loss.label}", loss.words, loss.source, sets={"loss": name, **loss.row})
-            )
+    for head in (head for head in HEADS.values() if head.row is not None):
+        start = {"init": "features"} if head.starts_from != "any" else {}
+        sets = {"head": head.value, **start, **(head.row or {})}
+        rows.append(TableRow(head.name, f"+ {head.label}", head.words, head.source, sets=sets))
+    for loss in (loss for loss in LOSSES.values() if loss.row is not None):
+        label, sets = loss.row_label or loss.label, {"loss": loss.name, **(loss.row or {})}
+        rows.append(TableRow(loss.name, f"+ {label}", loss.words, loss.source, sets=sets))
     return rows
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -51,11 +53,8 @@ class Setting:
         return ", ".join(words[name].format(bound) for name, bound in self.bounds.items())
 
     def holds(self, number: float) -> bool:
-        """Whether a finite number lies within its bounds."""
-        low = self.ge if self.ge is not None else float("-inf")
-        high = self.le if self.le is not None else float("inf")
-        inside = (self.gt is None or number > self.gt) and (self.lt is None or number < self.lt)
-        return low <= number <= high and inside and abs(number) < float("inf")
+        """Whether a number is finite and within its bounds."""
+        return math.isfinite(number) and all(getattr(operator, name)(number, bound) for name, bound in self.bounds.items())
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ class Method:
     label: str
     words: str
     source: str
-
     settings: tuple[Setting, ...] = ()
     alias: str = ""  # what recipes, keys, records and exports hold instead of the name, where that is older
 

@@ -21,7 +21,7 @@ from wbltr.methods.heads import HEADS
 from wbltr.methods.settings import load
 from wbltr.pipeline import Runtime
 from wbltr.recipe import ClassifierConfig
-from wbltr.stages._second_stage import fit_form_on_embeddings, fit_on_embeddings
+from wbltr.stages._second_stage import cached, fit_formed, fit_on_embeddings, starting_head
 
 NOTHING = torch.tensor(math.nan, dtype=torch.float64)
 
@@ -36,7 +36,8 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
             return _fitted(load(entry.fit), inputs, runtime, device)
         if not entry.form:
             return _linear(config, inputs, runtime, device)
-        fitted = fit_form_on_embeddings(config, inputs, device, tick=runtime.tick, report=runtime.report)
+        start = starting_head(config, inputs["features"])
+        fitted = fit_formed(config, start, cached(inputs), device, tick=runtime.tick, report=runtime.report)
         return fitted.head | _history(fitted.loss, fitted.norms)
 
 
