@@ -141,8 +141,8 @@ def posthoc(request: Request, method: str, settings: Mapping[str, str]) -> None:
             hint = f"what it takes: wbltr posthoc {method} --help"
             raise WbltrError(f"--set {text}: the command itself says so", hint, "usage")
     verb = Verb(f"posthoc {method}", "latest/features", CARRY_A_HEAD, ("name", "posthoc", "eval"))
-    named = {s.name: settings[s.name] for s in ADJUSTMENTS[method].settings if s.kind == "shares"}
-    shares = {name: _shares(name, file) for name, file in named.items() if file != "uniform"}
+    files = {s.name: settings[s.name] for s in ADJUSTMENTS[method].settings if s.kind == "shares"}
+    shares = {name: _shares(name, file) for name, file in files.items() if file not in ADJUSTMENTS.settings()[name].words}
     own = [f"posthoc.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in shares.items()]
     own += [f"posthoc.{name}={value}" for name, value in settings.items() if name not in shares]
     session = Session(verb, request, (f"posthoc.method={method}", *own, "posthoc.of=features"))

@@ -43,8 +43,10 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
 def _trained(config: Mapping[str, Any]) -> str:
     """What a head was trained with: its loss, or the form that has a name of its own."""
     loss, form = config["loss"], config.get("head", "linear")
-    if LOSSES[loss].deferred:
-        return ROWS[loss].label.removeprefix("+ ") if config.get("reweight_from") is not None else ABBREVIATIONS[loss]
+    if LOSSES[loss].deferred and config.get("reweight_from") is not None:
+        return LOSSES[loss].row_label or LOSSES[loss].label
+    if LOSSES[loss].head == form:  # the loss says it already
+        return LOSSES[loss].label
     if form != "linear":
         return HEADS[form].label
     if (loss, config.get("init"), config.get("sampling")) == ("ce", "fresh", "class-balanced"):
@@ -73,7 +75,7 @@ def _adjustment(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     told = "+ " + entry.label.format(**words)
     for setting, value in values.items():
         if setting.kind == "number":
-            told += f" ({setting.symbol} = {value})"
+            told += f" ({setting.symbol or setting.name} = {value})"
         elif setting.kind == "word" and value != setting.default:
             told += f", {value}"
     return told + (f" (T = {metrics['temperature']:.3g})" if "temperature" in metrics else "")
