@@ -1,4 +1,7 @@
-"""Losses of logits and labels, for one head or for many at once; by family, and `ClassLoss`, which finds one by its name."""
+"""Losses of logits and labels, for one head or for many at once; by family, and `ClassLoss`, which finds one by its name.
+
+Each gives `(…)`, one mean per head over the batch, in the dtype of its logits.
+"""
 
 from __future__ import annotations
 
@@ -86,12 +89,7 @@ def balanced_binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tenso
     The mean runs over batch and classes, so its gradient is about 1/C of `cross_entropy`'s.
 
     Args:
-        logits: `(…, B, C)`.
-        labels: `(B,)` int64.
-        weights: `(C,)`.
-
-    Returns:
-        `(…)`, one mean per head.
+        logits, labels, weights: as in `cross_entropy`, as is what it returns.
 
     Source: Cui et al., CVPR 2019, released code (`loss_type="softmax"`).
     """
@@ -107,13 +105,8 @@ def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, weights: Tensor | 
     (1 / B) · Σ_i w_{y_i} · (1 − p_i)^γ · (−log p_i),  p_i = softmax(z_i)_{y_i}
 
     Args:
-        logits: `(…, B, C)`; leading dimensions are separate heads on the same batch; C > 1.
-        labels: `(B,)` int64.
+        logits, labels, weights: as in `cross_entropy`; C > 1.
         gamma: γ ≥ 0; 0 gives `cross_entropy`.
-        weights: `(C,)`, or None for ones.
-
-    Returns:
-        `(…)`, one mean per head.
 
     Source: Lin et al., ICCV 2017, eq. 4, weights as the α of eq. 5; on a softmax as Cao et al., NeurIPS 2019, compare with it.
 
@@ -159,11 +152,9 @@ def ldam(logits: Tensor, labels: Tensor, margins: Tensor, scale: float = 30.0, w
     Margins are lengths: the paper's logits are cosines (see `wbltr.functional.prototypes.cosine_logits`).
 
     Args:
-        logits: `(…, B, C)`; leading dimensions are separate heads on the same batch.
-        labels: `(B,)` int64.
+        logits, labels, weights: as in `cross_entropy`.
         margins: Δ, `(C,)`.
         scale: s > 0.
-        weights: `(C,)`, or None for ones; deferred ones come from `deferred_weights`.
 
     Returns:
         `(…)`, one mean per head; divided by B, where the released code divides by Σ w.
@@ -208,14 +199,9 @@ def logit_adjusted(
     Nothing is added when it predicts; at τ = 1 its logits estimate those of a balanced training set.
 
     Args:
-        logits: `(…, B, C)`; leading dimensions are separate heads on the same batch.
-        labels: `(B,)` int64.
+        logits, labels, weights: as in `cross_entropy`.
         log_prior: `(C,)`, see `wbltr.functional.priors.log_prior`.
         tau: τ; 0 gives `cross_entropy`.
-        weights: `(C,)`, or None for ones.
-
-    Returns:
-        `(…)`, one mean per head.
 
     Source: Menon et al., ICLR 2021, eq. 10.
 
@@ -232,13 +218,8 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, wei
     (1 / B) · Σ_i w_{y_i} · Σ_k q_ik · (−log softmax(z_i)_k),  q_ik = (1 − ε) · [k = y_i] + ε / C
 
     Args:
-        logits: `(…, B, C)`; leading dimensions are separate heads on the same batch.
-        labels: `(B,)` int64.
+        logits, labels, weights: as in `cross_entropy`.
         smoothing: ε in [0, 1]; 0 gives `cross_entropy`.
-        weights: `(C,)`, or None for ones.
-
-    Returns:
-        `(…)`, one mean per head.
 
     Source: Szegedy et al., CVPR 2016, section 7; with ε near 1 Sun et al., ICLR 2025 (label over-smoothing).
 
@@ -262,15 +243,10 @@ def distillation(
     T² keeps the size of the teacher's gradient when T changes. The divergence is the teacher's cross entropy less a constant.
 
     Args:
-        logits: z, `(…, B, C)`; leading dimensions are separate heads on the same batch.
-        labels: `(B,)` int64.
+        logits, labels, weights: z and the others as in `cross_entropy`.
         teacher: v, the teacher's logits, broadcasts against `logits`; detach them.
         temperature: T > 0.
         alpha: α in [0, 1]; 0 gives `cross_entropy`.
-        weights: `(C,)`, or None for ones.
-
-    Returns:
-        `(…)`, one mean per head.
 
     Source: Hinton et al., 2015 (arXiv 1503.02531), section 2.
 
