@@ -302,3 +302,14 @@ def test_a_diverging_head_is_named(problem: tuple[Tensor, Tensor, Tensor, Tensor
     with pytest.raises(WbltrError, match=r"diverged in epoch \d of 4 .*weight_decay=1e\+30") as caught:
         fit(problem, [Trial(), Trial(weight_decay=1e30)])
     assert caught.value.exit_code == 8
+
+
+def test_trials_are_one_family_where_a_closed_form_takes_their_class_weights_and_else_where_they_are_alike() -> None:
+    def family(loss: str, **settings: float) -> object:
+        return Trial(loss=loss, settings=LossSettings(**settings)).family
+
+    assert family("ce") == family("cb", beta=0.9) == family("reweighted", rho=0.5)
+    assert family("cb-bce") == family("cb-bce", beta=0.9) != family("cb")
+    assert family("cb", reweight_from=2) != family("cb", reweight_from=3) != family("cb")
+    assert family("focal") == family("focal", gamma=2.0) != family("focal", gamma=1.0)
+    assert family("focal") != family("focal-cb")

@@ -42,6 +42,11 @@ def test_every_entry_has_words_and_a_source_and_names_functions_that_there_are(e
         assert callable(load(path)), path
 
 
+def test_the_values_that_keys_and_exports_hold_stay() -> None:
+    aliases = {entry.name: entry.alias for table in TABLES for entry in table.values() if entry.alias}
+    assert aliases == {"etf": "simplex", "lws": "scaled", "disalign": "gated", "ncm": "means"}
+
+
 def test_a_name_stands_once_for_all_kinds_of_names() -> None:
     for table in TABLES:
         names = [*table, *(entry.name for entry in table.values() if entry.alias)]
