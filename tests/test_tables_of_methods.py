@@ -163,3 +163,11 @@ def test_settings_hash_alike_when_they_are_equal_and_an_unknown_one_is_refused()
     assert one != LossSettings()
     with pytest.raises(TypeError, match="gama"):
         LossSettings(gama=1.0)
+
+
+def test_the_file_of_methods_is_found_and_never_typed() -> None:
+    for section, values in ((ClassifierConfig, {}), (FeaturesConfig, {"loss": "cb"}), (PosthocConfig, {"method": "tau"})):
+        with pytest.raises(ValidationError, match="leave it out"):
+            section.model_validate({**values, "methods_file": "a" * 64})
+    with pytest.raises(ValidationError, match="name it, --with FILE"):
+        ClassifierConfig.model_validate({"loss": "unheard-of", "methods_file": "a" * 64})

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, StrictBool, ValidationError, create_model, model_validator
 
 from wbltr.config import (
+    METHODS_FILE,
     Config,
     Count,
     Natural,
     NonNegative,
     Number,
+    OfMethods,
     OneOf,
     Positive,
     Seed,
@@ -72,11 +74,12 @@ if TYPE_CHECKING:
 else:
     _TrainedHead = create_model(
         "_TrainedHead",
-        __base__=Config,
+        __base__=OfMethods,
         loss=(LossName, ...),
         **fields_of(LOSSES.settings()),
         head=(Annotated[str, OneOf(HEADS)], added_later("linear")),
         **fields_of({name: setting for name, setting in HEADS.settings().items() if name not in LOSSES.settings()}),
+        methods_file=METHODS_FILE,
     )
 
 
@@ -113,7 +116,7 @@ if TYPE_CHECKING:
         teacher: str | Teacher | None = None
         tau: float | None = None
 else:
-    _Settings = create_model("_Settings", __base__=Config, **fields_of(ADJUSTED | SETTINGS, absent=True))
+    _Settings = create_model("_Settings", __base__=OfMethods, **fields_of(ADJUSTED | SETTINGS, absent=True))
 
 
 class HeadSettings(_Settings):
@@ -399,7 +402,7 @@ class ClassifierConfig(LossConfig):
 
     def _plain(self, own: HeadSettings) -> dict[str, Any]:
         """The section without what its own loss and form of head read; a row has its own, but for β."""
-        left_out = {*SETTINGS, "head"} - {name for name, setting in SETTINGS.items() if setting.original}
+        left_out = {*SETTINGS, "head", "methods_file"} - {name for name, setting in SETTINGS.items() if setting.original}
         values = {name: value for name, value in self.model_dump().items() if name not in left_out}
         return values | ({} if own.lr is None else {"lr": own.lr})
 
@@ -409,7 +412,7 @@ if TYPE_CHECKING:
     class _Adjusted(Config):
         tau: float | Literal["val"] = "val"
 else:
-    _Adjusted = create_model("_Adjusted", __base__=Config, **fields_of(ADJUSTMENTS.settings()))
+    _Adjusted = create_model("_Adjusted", __base__=OfMethods, **fields_of(ADJUSTMENTS.settings()), methods_file=METHODS_FILE)
 
 
 class PosthocConfig(_Adjusted):

@@ -9,6 +9,7 @@ import pytest
 from pydantic import create_model
 
 from wbltr.config import Config, OneOf, Weights, added_later
+from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.methods.heads import HEADS
 from wbltr.methods.losses import LOSSES, SETTINGS
 from wbltr.methods.rows import ROWS, Table4Row
@@ -198,6 +199,9 @@ def changed(path: str) -> list[tuple[str, list[str]]]:
         more = ", teacher: mine" if LOSS_OF[name] == "distill" else ", head: cosine" if LOSS_OF[name] == "ldam" else ""
         more += ", max_norm: null" if section == "classifier" else ""
         return [("cifar100-ir100", [f"{section}={{loss: {LOSS_OF[name]}, {name}: {value}{more}}}"])]
+    if section == "posthoc" and name in ADJUSTMENTS.settings() and name != "tau":
+        value = others(FIELDS[path], ADJUSTMENTS.settings()[name].default)[0]
+        return [("cifar100-ir100", [f"posthoc={{method: {ADJUSTMENTS.readers(name)[0]}, {name}: {value}}}"])]
     if name in HEAD_OF:
         value = others(FIELDS[path], SETTINGS[name].default)[0]
         return [("cifar100-ir100", [f"{section}={{max_norm: null, head: {HEAD_OF[name]}, {name}: {value}}}"])]

@@ -188,7 +188,10 @@ def test_every_field_of_every_section_moves_its_key() -> None:
     """Flip each field in turn: all of them can change a number."""
     teacher = Teacher(artifact="a" * 64, network="small", mean=(0.5,), std=(0.5,))
     other = {"natural": 3, "teacher": teacher}
-    of_the_loss = {name: other.get(s.kind) or s.default / 2 for name, s in SETTINGS.items()} | {"head": "cosine"}
+    of_the_loss = {name: other.get(s.kind) or s.default / 2 for name, s in SETTINGS.items()} | {
+        "head": "cosine",
+        "methods_file": "b" * 64,
+    }
     changed: dict[str, dict[str, Any]] = {
         "features": {
             "network": "resnet32", "epochs": 1, "batch_size": 2, "micro_batch": 2, "lr": 1.0, "momentum": 0.5,

@@ -107,16 +107,16 @@ LOSSES = Table(
 )
 # fmt: on
 SETTINGS = LOSSES.settings() | HEADS.settings()
-_ARGUMENTS = {name: setting for name, setting in SETTINGS.items() if setting.kind != "teacher"}
 
 
 class LossSettings(SimpleNamespace):
     """What losses and forms of heads leave open, by name; what is not given has its default. Equal settings hash alike."""
 
     def __init__(self, **given: Any) -> None:
-        if unknown := given.keys() - _ARGUMENTS.keys():
+        defaults = {name: setting.default for name, setting in SETTINGS.items() if setting.kind != "teacher"}
+        if unknown := given.keys() - defaults.keys():
             raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
-        super().__init__(**{name: given.get(name, setting.default) for name, setting in _ARGUMENTS.items()})
+        super().__init__(**defaults | given)
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(vars(self).values()))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+OF_A_FILE: set[str] = set()  # names of the settings that a file of one's own has added
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -94,8 +96,21 @@ class Table(Mapping[str, Entry]):
 
     def __init__(self, kind: str, words: str, *entries: Entry) -> None:
         self.kind, self.words = kind, words
-        self._entries = {entry.value: entry for entry in entries}
-        self._values = {entry.name: entry.value for entry in entries}
+        self._entries: dict[str, Entry] = {}
+        self._values: dict[str, str] = {}
+        self.files: dict[str, str] = {}  # value → SHA-256 of the file of one's own that added the entry
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """One entry more.
+
+        Raises:
+            ValueError: where its name is taken.
+        """
+        if entry.name in self or entry.value in self:
+            raise ValueError(f"there is a {self.kind} {entry.name} already")
+        self._entries[entry.value], self._values[entry.name] = entry, entry.value
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[self._values.get(name, name)]

@@ -31,6 +31,7 @@ NO_DEPARTURE = frozenset({
     # What a head is, its name says: the paper has all that there are.
     "classifier.layers", "posthoc.of",
     "classifier.select",  # told with the first stage's
+    "features.methods_file", "classifier.methods_file", "posthoc.methods_file",  # the names of the methods say it
 })  # fmt: skip
 ALWAYS = (
     "features.network", "dataset.normalize", "features.epochs", "features.weight_decay", "features.select", "eval.flip",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import create_model, model_validator
 
-from wbltr.config import Config, OneOf, added_later, fields_of
+from wbltr.config import METHODS_FILE, Config, OfMethods, OneOf, added_later, fields_of
 from wbltr.errors import WbltrError
 from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.methods.heads import KINDS
@@ -109,7 +109,9 @@ if TYPE_CHECKING:
     class _Adjusted(Config):
         tau: float | Literal["val"] | None = None
 else:
-    _Adjusted = create_model("_Adjusted", __base__=Config, **fields_of(ADJUSTMENTS.settings(), absent=True))
+    _Adjusted = create_model(
+        "_Adjusted", __base__=OfMethods, **fields_of(ADJUSTMENTS.settings(), absent=True), methods_file=METHODS_FILE
+    )
 
 
 class PosthocStageConfig(_Adjusted):

@@ -133,7 +133,7 @@ def at_the_edge(space: Space, values: Mapping[str, Any]) -> list[str]:
 
 def classifier_of(section: ClassifierConfig, values: Mapping[str, Any]) -> ClassifierConfig:
     """A second stage with these values tried; a radius is laid on the section's MaxNorm, or on a relative one."""
-    changes = {name: value for name, value in values.items() if name != "radius"}
+    changes = {"methods_file": None} | {name: value for name, value in values.items() if name != "radius"}
     if "radius" in values:
         ball = section.max_norm or MaxNormConfig()
         changes["max_norm"] = ball.model_copy(update={"radius": values["radius"]})
