@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ MAY: dict[str, set[str]] = {
     "notebook": {"cli", "report", "pipeline", "stages", "store", "errors", "torch"},
     "cli": {
         "recipe",
+        "regular",
         "errors",
         "cores",
         "distributed",
@@ -43,6 +47,7 @@ MAY: dict[str, set[str]] = {
         "models",
         "data",
         "functional",
+        "regular",
         "errors",
         "optuna",
         "torch",
@@ -54,6 +59,7 @@ MAY: dict[str, set[str]] = {
         "models",
         "data",
         "functional",
+        "regular",
         "errors",
         "safetensors",
         "torch",
@@ -73,6 +79,7 @@ MAY: dict[str, set[str]] = {
         "pretrained",
         "data",
         "functional",
+        "regular",
         "errors",
         "torch",
         "numpy",
@@ -84,15 +91,16 @@ MAY: dict[str, set[str]] = {
     "distributed": {"errors", "torch"},
     "machine": {"cores", "errors", "torch"},
     "heads": {"randomness", "functional", "errors", "torch"},
-    "pretrained": {"models", "errors", "torch", "torchvision", "safetensors"},
+    "pretrained": {"models", "regular", "errors", "torch", "torchvision", "safetensors"},
     "models": {"randomness", "functional", "errors", "torch", "torchvision"},
-    "data": {"randomness", "functional", "errors", "torch", "torchvision", "sklearn", "PIL", "numpy", "safetensors"},
+    "data": {"randomness", "functional", "regular", "errors", "torch", "torchvision", "sklearn", "PIL", "numpy", "safetensors"},
     "randomness": {"torch"},
     "functional": {"torch", "numpy", "scipy", "sklearn"},  # their pure functions
-    "store": {"errors", "safetensors", "filelock", "fsspec", "numpy"},
+    "store": {"regular", "errors", "safetensors", "filelock", "fsspec", "numpy"},
     "recipe": {"errors", "pydantic", "yaml"},
     "methods": {"errors"},  # which everybody may read
     "cores": set(),
+    "regular": set(),
     "errors": set(),
 }
 ROOM_OF_FILE = {
@@ -132,6 +140,29 @@ def imports(path: Path) -> list[tuple[int, str, bool]]:
 
     walk(ast.parse(path.read_text()), True)
     return found
+
+
+def distribution(name: str) -> str:
+    """`scikit_learn >= 1` → `scikit-learn`: a requirement's or a distribution's name as indexes compare them."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", name.strip(), maxsplit=1)[0]).lower()
+
+
+def declared() -> set[str]:
+    """What pyproject.toml asks for, extras included; without what only developers need."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *(line for name, lines in extras.items() if name != "dev" for line in lines)]
+    return {distribution(line) for line in asked}
+
+
+def test_whatever_is_imported_is_declared() -> None:
+    provides = packages_distributions()
+    used = {name.split(".")[0] for path in MODULES for _, name, _ in imports(path)} - {"wbltr"} - set(sys.stdlib_module_names)
+    assert {"torch", "PIL", "sqlalchemy", "yaml"} <= used, "imports inside of functions count, too"
+    lacking = {
+        name: provides.get(name) for name in used if not declared() & {distribution(d) for d in provides.get(name, [name])}
+    }
+    assert not lacking
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -147,6 +148,52 @@ def test_it_leaves_torchs_threads_as_they_were(digits: tuple[Array, Array]) -> N
     before = torch.get_num_threads()
     WeightBalancedClassifier(epochs=1).fit(*digits)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("before", ["", "W(epochs=1).fit(x, y)", "(torch.randn(2000, 2000) @ torch.randn(2000, 2000)).exp_()"])
+def test_it_fits_in_a_forked_process_whatever_the_parent_has_done_with_torch(before: str) -> None:
+    code = f"""
+import numpy as np, joblib, torch
+from sklearn.model_selection import cross_val_score
+from wbltr import WeightBalancedClassifier as W
+torch.set_num_threads(4)  # so that threads are left behind, on one core, too
+y = np.repeat(np.arange(4), 400)
+x = np.random.default_rng(0).normal(size=(1600, 256)) + np.eye(4, 256)[y]
+{before}
+own = cross_val_score(W(epochs=2, random_state=0), x, y, cv=2)
+with joblib.parallel_backend("multiprocessing", n_jobs=2):
+    forked = cross_val_score(W(epochs=2, random_state=0), x, y, cv=2)
+assert (own == forked).all(), (own, forked)
+"""
+    # By subprocess: a hang is killed and fails. Its workers are daemons and end with it.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_fit_can_be_interrupted(digits: tuple[Array, Array]) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    head = WeightBalancedClassifier(epochs=20_000)  # minutes
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            head.fit(*digits)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not hasattr(head, "coef_")
+
+
+def test_what_diverged_is_told_by_names_that_it_has() -> None:
+    with pytest.raises(ValueError, match=r"diverged in epoch \d of 2") as caught:
+        WeightBalancedClassifier(epochs=2, lr=1e9, weight_decay=1e9).fit(np.eye(4), [0, 0, 1, 1])
+    assert "classifier." not in str(caught.value)
+    assert "Trial" not in str(caught.value)
+    named = {word.strip(",;") for word in str(caught.value).split()}
+    assert {"lr", "weight_decay"} <= named & set(WeightBalancedClassifier().get_params())
 
 
 @pytest.mark.parametrize("module", ["torch", "sklearn"])

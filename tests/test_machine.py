@@ -2,16 +2,59 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wbltr.errors import WbltrError
-from wbltr.machine import captured, enough_memory, own_stream, prepare
+from wbltr.errors import WbltrError, sentence
+from wbltr.machine import captured, devices, enough_memory, own_stream, prepare
 
 
-def test_an_unknown_device_is_a_usage_error() -> None:
-    for name in ("cuda:99", "toaster"):
-        with pytest.raises(WbltrError) as caught:
-            prepare(name, 1)
-        assert caught.value.exit_code == 2
+@pytest.mark.parametrize(
+    "name",
+    ["gpu", "mps", "cuda:99", "cuda:-1", "CUDA", "toaster", "meta", "0", "", "cuda:99999999999999", "\x1b[31mred", "x" * 500],
+)
+def test_a_device_that_is_not_there_is_refused_with_what_there_is(name: str) -> None:
+    if name in devices():
+        pytest.skip("it is there")
+    with pytest.raises(WbltrError) as caught:
+        prepare(name, 1)
+    assert caught.value.exit_code == 2
+    assert all(there in caught.value.message for there in devices())
+    assert "--device cpu" in caught.value.hint
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 300
+
+
+def test_every_device_that_is_told_of_can_be_chosen() -> None:
+    assert devices()[0] == "cpu"
+    assert [str(prepare(name, 1)) for name in devices()] == devices()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("one line", "one line"),
+        ("first\nsecond", "first"),
+        ("\n\n  late  \nsecond", "late"),
+        ("", "RuntimeError"),
+        ("do \x1b[1mnot\x1b[0m run it\x1b[38;5;1m", "do not run it"),
+        ("a\rb", "a"),
+        ("tab\there", "tab\\there"),
+    ],
+)
+def test_what_a_library_says_is_one_line_without_codes(said: str, told: str) -> None:
+    assert sentence(RuntimeError(said)) == told
+
+
+@given(st.text(max_size=400), st.integers(20, 100))
+def test_what_a_library_says_is_cut_after_a_sentence_or_a_word_only(said: str, most: int) -> None:
+    told = sentence(RuntimeError(said), most)
+    assert told.isprintable()
+    assert len(told) <= most + 2
+    whole = sentence(RuntimeError(said), 10_000)
+    assert whole.startswith(told.removesuffix(" …"))
+    if told != whole and told.endswith(" …") and " " in whole[:most]:
+        assert whole[len(told) - 2] == " "
 
 
 def test_running_out_of_memory_is_one_line_with_advice() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wbltr.distributed import ALONE
-from wbltr.errors import Stopped, WbltrError
+from wbltr.errors import Diverged, Stopped
 from wbltr.functional.losses import cross_entropy
 from wbltr.functional.schedules import cosine
 from wbltr.machine import warm_up
@@ -200,15 +200,14 @@ def test_weight_decay_acts_on_every_parameter_batch_norm_and_biases_too() -> Non
 
 
 def test_divergence_ends_in_one_clear_line() -> None:
-    with pytest.raises(WbltrError, match=r"diverged in epoch \d of 5: the loss is") as caught:
+    with pytest.raises(Diverged, match=r"diverged in epoch \d of 5: the loss is") as caught:
         train(epochs=5, lr=1e18)
     assert caught.value.exit_code == 8
-    assert "features.lr" in caught.value.hint
 
 
 def test_divergence_in_the_very_last_step_is_seen() -> None:
-    with pytest.raises(WbltrError, match="no longer finite"):
-        train(epochs=1, lr=1e38)
+    with pytest.raises(Diverged, match="no longer finite"):
+        train(epochs=1, lr=1e38, images=Shuffled(16), loss=lambda logits, y: 1e3 * cross_entropy(logits, y))  # one step
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, sentence
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ class Team:
             if not isinstance(error, dist.DistError) and not any(word in told for word in ("gloo", "NCCL", "Connection")):
                 raise
             raise WbltrError(
-                f"process {self.rank} of {self.size} lost the others: {told.splitlines()[0]:.200}",
+                f"process {self.rank} of {self.size} lost the others: {sentence(error)}",
                 "the same command goes on from the last checkpoint; torchrun --max-restarts does so by itself",
                 "training",
             ) from error

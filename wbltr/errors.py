@@ -50,6 +50,19 @@ class WbltrError(Exception):
         return EXIT_CODES[self.code]
 
 
+class Diverged(WbltrError):
+    """A training in which a number is no longer finite. Whoever knows its settings by name says which to change.
+
+    Args:
+        epoch, epochs: the one in which it was seen, from 1, and how many there were to be.
+        found: what was seen, if there is more to say.
+    """
+
+    def __init__(self, epoch: int, epochs: int, found: str = "") -> None:
+        told = f"diverged in epoch {epoch} of {epochs}{found and ': '}{found}"
+        super().__init__(told, "lower the learning rate or the weight decay", "training")
+
+
 class Stopped(WbltrError):
     """A stop was asked for (Ctrl-C or a signal); raised between two steps, so that what is done can be saved."""
 
@@ -58,6 +71,16 @@ def shown(text: str, most: int = 100) -> str:
     """Somebody's text as a message quotes it: on one line, what does not print as its code, the end of a long one left out."""
     visible = text[: most + 1] if text[: most + 1].isprintable() else ascii(text[: most + 1])[1:-1]
     return visible if len(visible) <= most else f"{visible[:most]}…"
+
+
+def sentence(error: BaseException, most: int = 300) -> str:
+    """What another library said, for a message: its first line without escape codes, up to the end of a sentence or a word."""
+    text = re.sub(r"\x1b\[[0-9;:?]*[ -/]*[@-~]", "", str(error)).strip()
+    line = shown((text.splitlines() or [type(error).__name__])[0].strip(), 10 * most)
+    if len(line) <= most:
+        return line
+    end = line.rfind(". ", 0, most)
+    return line[: end + 1] if end > 0 else f"{line[: max(line.rfind(' ', 0, most), 0) or most]} …"
 
 
 COMPARED = 1000  # words that `closest` takes a good look at

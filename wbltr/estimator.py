@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
@@ -22,6 +23,7 @@ from wbltr.heads import Trial, fit_heads
 from wbltr.methods.losses import LOSSES, LossSettings
 from wbltr.models import new_head
 
+_IMPORTED_IN = os.getpid()
 Array = np.ndarray[Any, Any]
 LINEAR = {name: loss for name, loss in LOSSES.items() if not (loss.head or loss.teacher)}
 SETTINGS = {s.name: s for loss in LINEAR.values() for s in loss.settings if s.kind == "number"}
@@ -151,17 +153,32 @@ class WeightBalancedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         if classes < 2:
             raise ValueError(f"expected two classes or more, found 1 class: {self.classes_[0]!r}")
         seed = self._seed()
-        weight, bias = new_head(classes, features, seed)
         if (coef_init is None) != (intercept_init is None):
             raise ValueError("coef_init and intercept_init: give both, or neither")
+        start = None
         if coef_init is not None and intercept_init is not None:
-            weight, bias = (torch.tensor(np.asarray(given), dtype=torch.float32) for given in (coef_init, intercept_init))
-            if weight.shape != (classes, features) or bias.shape != (classes,):
-                expected = f"({classes}, {features}) and ({classes},)"
-                raise ValueError(f"coef_init, intercept_init: expected {expected}, found {weight.shape} and {bias.shape}")
-        labels = torch.from_numpy(numbers.astype(np.int64))
-        counts = torch.bincount(labels, minlength=classes)
+            start = (np.asarray(coef_init, np.float32), np.asarray(intercept_init, np.float32))
+            if start[0].shape != (classes, features) or start[1].shape != (classes,):
+                expected, found = f"({classes}, {features}) and ({classes},)", " and ".join(str(one.shape) for one in start)
+                raise ValueError(f"coef_init, intercept_init: expected {expected}, found {found}")
         embeddings = np.require(X, np.float32, ["C", "W"])
+        try:
+            fitted = self._fitted(embeddings, numbers.astype(np.int64), classes, seed, start)
+        except WbltrError as failure:
+            advice = "lower lr or weight_decay, or scale the features"
+            raise ValueError(f"{failure.message}; {advice}") from None
+        self.coef_, self.intercept_, self.loss_curve_ = fitted
+        return self
+
+    def _fitted(
+        self, x: Array, numbers: Array, classes: int, seed: int, start: tuple[Array, Array] | None
+    ) -> tuple[Array, Array, Array]:
+        """All that torch has to do: rows `(C, D)`, biases `(C,)` and losses `(E,)`, of features `(N, D)` and classes `(N,)`."""
+        if os.getpid() != _IMPORTED_IN:
+            torch.set_num_threads(1)  # a forked process has none of its parent's OpenMP threads, and would wait for them
+        labels = torch.from_numpy(numbers)
+        counts = torch.bincount(labels, minlength=classes)
+        weight, bias = new_head(classes, x.shape[1], seed) if start is None else map(torch.tensor, start)
         trial = Trial(
             self.loss,
             LossSettings(**{name: getattr(self, name) for name in SETTINGS}),
@@ -170,28 +187,22 @@ class WeightBalancedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             self.max_norm,
             unit_norm=self.constraint == "unit-norm",
         )
-        try:
-            heads = fit_heads(
-                torch.from_numpy(embeddings).unsqueeze(0),
-                labels,
-                counts,
-                weight,
-                bias,
-                [trial],
-                schedule=cosine(1.0, self.epochs, self.scheduler),
-                batch_size=self.batch_size,
-                momentum=self.momentum,
-                seed=seed,
-                weights=image_weights(labels, counts, self.sampling),
-            )
-        except WbltrError as failure:
-            raise ValueError(f"{failure.message}; lower lr or weight_decay, or scale the features") from None
+        heads = fit_heads(
+            torch.from_numpy(x).unsqueeze(0),
+            labels,
+            counts,
+            weight,
+            bias,
+            [trial],
+            schedule=cosine(1.0, self.epochs, self.scheduler),
+            batch_size=self.batch_size,
+            momentum=self.momentum,
+            seed=seed,
+            weights=image_weights(labels, counts, self.sampling),
+        )
         rows = tau_normalize(heads.weight[0], self.posthoc_tau) if self.posthoc_tau else heads.weight[0]
         # float64 from here on, so that a sample's scores do not depend on those beside it.
-        self.coef_ = rows.double().numpy()
-        self.intercept_ = heads.bias[0].double().numpy()
-        self.loss_curve_ = heads.loss[:, 0].numpy()
-        return self
+        return rows.double().numpy(), heads.bias[0].double().numpy(), heads.loss[:, 0].numpy()
 
     def decision_function(self, X: Any) -> Array:
         """Logits of samples.

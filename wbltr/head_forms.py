@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from wbltr.errors import WbltrError
+from wbltr.errors import Diverged
 from wbltr.functional.logits import head_logits
 from wbltr.functional.losses import ClassLoss
 from wbltr.functional.projections import row_norms, unit_norm
@@ -173,7 +173,7 @@ def fit_form(
         report: called after each epoch.
 
     Raises:
-        WbltrError: code "training" when the loss is no longer finite.
+        Diverged: when the loss is no longer finite.
     """
     views, images, _ = embeddings.shape
     for parameter in form.parameters:
@@ -197,11 +197,7 @@ def fit_form(
             norms.append(row_norms(form.head()["head.weight"]).cpu())
         losses.append(float(total) / images)
         if not math.isfinite(losses[-1]) or not norms[-1].isfinite().all():
-            raise WbltrError(
-                f"the classifier diverged in epoch {epoch + 1} of {len(lrs)}",
-                "lower classifier.lr or classifier.weight_decay, for example --set classifier.lr=0.001",
-                "training",
-            )
+            raise Diverged(epoch + 1, len(lrs))
         told = {"epoch": epoch + 1, "epochs": len(lrs), "loss": losses[-1], "lr": lr}
         report(told | {"norm_min": float(norms[-1].min()), "norm_max": float(norms[-1].max())})
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in form.head().items()}

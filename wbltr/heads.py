@@ -13,7 +13,7 @@ from threading import Event
 import torch
 from torch import Tensor
 
-from wbltr.errors import WbltrError
+from wbltr.errors import Diverged
 from wbltr.functional.projections import on_radius
 from wbltr.head_group import HeadGroup, Precision, Trial
 from wbltr.randomness import epoch_order, generator
@@ -82,7 +82,7 @@ def fit_heads(
         report: called after each epoch with the first head's metrics.
 
     Raises:
-        WbltrError: code "training" when a head's loss is no longer finite, unless `tolerant`.
+        Diverged: when a head's loss is no longer finite, unless `tolerant`.
     """
     views, images, dimensions = embeddings.shape
     device, classes = embeddings.device, len(weight)
@@ -127,12 +127,7 @@ def fit_heads(
             biases = of_all([g.matrix[-1] for g in groups]).cpu()
             finite = torch.isfinite(losses[-1]) & torch.isfinite(norms[-1]).all(1) & torch.isfinite(biases).all(1)
             if not finite.all() and not tolerant:
-                worst = int((~finite).nonzero()[0])
-                raise WbltrError(
-                    f"the classifier diverged in epoch {epoch + 1} of {len(schedule)} ({trials[worst]})",
-                    "lower classifier.lr or classifier.weight_decay, for example --set classifier.lr=0.001",
-                    "training",
-                )
+                raise Diverged(epoch + 1, len(schedule))
             report(
                 {
                     "epoch": epoch + 1,

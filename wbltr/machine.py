@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wbltr.cores import free_cores
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, sentence, shown
 
 Precision = Literal["auto", "bf16", "fp32"]
 WARM_UP = 3  # steps before a capture: libraries choose their kernels and take their memory
@@ -38,11 +38,33 @@ def prepare(device: str, threads: int | None, beside: int = 1, place: int = 0) -
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise WbltrError(f"--device {device}: {str(error).splitlines()[0]:.150}", "try --device cpu", "usage") from None
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        told, there = _why_not(device, error), devices()
+        hint = f"try {' or '.join(f'--device {name}' for name in reversed(there[:3]))}"
+        raise WbltrError(f"--device {shown(device)}: {told}; this machine has {', '.join(there)}", hint, "usage") from None
     if chosen.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; who wants less says bf16
     return chosen
+
+
+def devices() -> list[str]:
+    """What this machine has to compute on, the CPU first."""
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count())), *mps]
+
+
+def _why_not(device: str, error: Exception) -> str:
+    """Why a device cannot be used, in words of ours where it is not there."""
+    if device in devices() or (device == "cuda" and torch.cuda.device_count()):
+        return sentence(error)
+    kind = device.partition(":")[0]
+    if kind == "mps":
+        return "no Apple GPU" if torch.backends.mps.is_built() else "this torch is built without it"
+    if kind != "cuda":
+        return "no such device"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "this torch is built without CUDA"
+    return "no device of that number" if torch.cuda.device_count() else "no NVIDIA GPU, or no driver for it"
 
 
 def import_the_rest() -> None:
@@ -57,7 +79,7 @@ def enough_memory(advice: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise WbltrError(f"out of memory: {str(error).splitlines()[0]:.200}", advice, "training") from error
+            raise WbltrError(f"out of memory: {sentence(error)}", advice, "training") from error
         raise
 
 

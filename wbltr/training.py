@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wbltr.constraints import Constraint
 from wbltr.distributed import ALONE, Team
-from wbltr.errors import Code, Stopped, WbltrError
+from wbltr.errors import Code, Diverged, Stopped
 from wbltr.functional.projections import row_norms
 from wbltr.machine import Precision, autocast, captured, own_stream
 from wbltr.models import Classifier
@@ -250,7 +250,7 @@ def fit(
 
     Raises:
         Stopped: what `tick` raised before a step; with a team, a few steps later and on all of its processes.
-        WbltrError: code "training" when the loss or a weight is no longer finite.
+        Diverged: when the loss or a weight is no longer finite.
     """
     with own_stream(model.weight.device):
         step = Step(model, images, shards, momentum, weight_decay, loss, precision, team, constraint, teacher)
@@ -342,12 +342,8 @@ def _close(
     # The loss of an epoch's last step was taken before that step: look at what it left, too.
     finite = torch.stack([torch.isfinite(p).all() for p in step.parameters]).all()
     if not math.isfinite(mean_loss) or not finite:
-        raise WbltrError(
-            f"training diverged in epoch {epoch + 1} of {len(lrs)}: "
-            f"the loss is {mean_loss:.3g}, or a weight is no longer finite",
-            "lower features.lr or features.weight_decay, for example --set features.lr=0.001",
-            "training",
-        )
+        found = "a weight is no longer finite" if math.isfinite(mean_loss) else f"the loss is {mean_loss}"
+        raise Diverged(epoch + 1, len(lrs), found)
     history.loss[epoch], history.accuracy[epoch] = mean_loss, accuracy
     history.norms[epoch] = row_norms(step.model.weight.detach()).cpu()
     told = {"epoch": epoch + 1, "epochs": len(lrs), "loss": mean_loss, "accuracy": accuracy, "lr": lrs[epoch]}

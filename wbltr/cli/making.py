@@ -19,11 +19,13 @@ from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.pipeline import Artifact, Node
 from wbltr.recipe import Part, Recipe
 from wbltr.recipe_file import parse_yaml
+from wbltr.regular import read_regular
 from wbltr.report.caption import caption
 from wbltr.report.results import SPLITS, eval_document
 from wbltr.report.words import balanced_by, measures
 from wbltr.stages import CARRY_A_HEAD
 
+LARGEST_PRIOR = 1 << 24  # bytes
 AFTER_FEATURES = ("name", "embeddings", "classifier", "posthoc", "eval", "rows")
 RUN = Verb("run")
 MAKE_DATASET = Verb("make-dataset")
@@ -181,7 +183,7 @@ def _shares(option: str, name: str) -> dict[str, float]:
     """A YAML or JSON file of class name → share; JSON is YAML."""
     hint = "uniform, or a YAML or JSON file with a line 'class name: share' for each class"
     try:
-        found, _ = parse_yaml(Path(name).read_text("utf-8-sig"), name)
+        found, _ = parse_yaml(read_regular(Path(name), LARGEST_PRIOR).decode("utf-8-sig"), name)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise WbltrError(f"--{option} {name}: {why}", hint, "usage") from None

@@ -10,10 +10,13 @@ from wbltr.cli.console import Console
 from wbltr.cli.progress import Progress
 from wbltr.cli.request import Request
 from wbltr.cli.stores import console_of, opened
+from wbltr.errors import WbltrError, shown
 from wbltr.report.words import count
 from wbltr.store import Store
 from wbltr.store import transfer as moving
 from wbltr.store.remote import Remote
+
+NAMED = 20  # of what cannot be read
 
 
 def push(request: Request, url: str, names: Sequence[str]) -> None:
@@ -50,8 +53,10 @@ def _carry_out(what: str, request: Request, url: str, plan: moving.Transfer, wor
                 "records": sorted(plan.records),
                 "refs": dict(plan.refs),
                 "kept": list(plan.kept),
+                "unread": list(plan.unread),
             }
         )
+        _refuse_unread(plan)
         return
     for name in plan.kept:
         console.notice(f"ref {name} stays: it means something else here; to move it: wbltr store pull {url} {name}")
@@ -59,6 +64,20 @@ def _carry_out(what: str, request: Request, url: str, plan: moving.Transfer, wor
     things = f"{count(len(plan.objects), 'object')} ({size / 1e6:.1f} MB), {count(len(plan.records), 'record')}"
     told = f"{'would be ' if request.dry_run else ''}{moved}; {count(len(plan.there), 'object')} already there"
     console.result(f"{things} and {count(len(plan.refs), 'ref')} {told}")
+    _refuse_unread(plan)
+
+
+def _refuse_unread(plan: moving.Transfer) -> None:
+    """At the end, of what was left out.
+
+    Raises:
+        WbltrError: code "integrity".
+    """
+    if plan.unread:
+        more = [f"and {len(plan.unread) - NAMED:,} more"] if len(plan.unread) > NAMED else []
+        lines = [f"{shown(name)}: cannot be read, or means an object that is not there" for name in plan.unread[:NAMED]]
+        hint = "all else is there; records are made again from objects: wbltr store verify --rebuild"
+        raise WbltrError("\n".join([*lines, *more]), hint, "integrity")
 
 
 def watched(console: Console, what: str, work: Callable[[moving.Told], None]) -> None:

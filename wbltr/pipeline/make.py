@@ -224,7 +224,8 @@ def materialize(
         config = node.settled(inputs)
         again = force(key_of(header(node.stage, config, inputs)))
         try:
-            made = make(store, node.stage, config, inputs, runtime, recipe, force=again)
+            own = replace(runtime, section=node.section)
+            made = make(store, node.stage, config, inputs, own, recipe, force=again)
         except (Corrupt, Vanished) as failure:
             # Only what this made or looked up can be made again; an artifact given from outside cannot.
             given_from_outside = {given.object_id for given in node.inputs.values() if isinstance(given, Artifact)}

@@ -95,6 +95,7 @@ class Runtime:
         shared: whether `threads` is only a share of this machine, which gives way to what a resumed run began with.
         roots: folders that may hold a known set of images, in the order to look; `downloads` is the last.
         listed: a set whose images lie in a folder, as `wbltr.data.imagefiles.look` found it; None for others.
+        section: of the recipe, that says the learning rate of what is made; "": the section of its stage.
         weights: file of the pretrained weights to start from; None: they are torchvision's, or there are none.
         tick: `tick(done, total)`, called in every loop; raises when a stop was requested.
         report: `report(metrics)`, after each epoch or part; the last call's metrics go into the record.
@@ -117,6 +118,7 @@ class Runtime:
     roots: tuple[Path, ...] = ()
     downloads: Path | None = None
     listed: Any = None
+    section: str = ""
     weights: Path | None = None
     checkpoint_share: float = 0.01  # of the time, spent on checkpoints: cheap ones are frequent, large ones rare
     tick: Callable[[int, int], None] = _ignore
@@ -141,6 +143,7 @@ class Node:
     config: Config | Callable[[Mapping[str, Artifact]], Config]
     inputs: Mapping[str, Node | Artifact | str] = field(default_factory=dict)  # a str is a digest of outside content
     expected: str = ""  # the object id that it must come to, where something finished already stands on it
+    section: str = ""  # of the recipe, that says its learning rate, where this is not the section of its stage
 
     def settled(self, inputs: Mapping[str, Artifact | str]) -> Config:
         """The config, now that what the node stands on exists."""

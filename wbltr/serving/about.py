@@ -12,7 +12,7 @@ from wbltr.config import Config, Count, Number, OneOf, Positive, added_later
 from wbltr.errors import WbltrError, shown
 from wbltr.methods.heads import KINDS
 from wbltr.recipe import FeaturesConfig
-from wbltr.serving.regular import regular_bytes
+from wbltr.regular import NotRegular, read_regular
 
 Format = Literal["safetensors", "onnx", "torch-export"]
 FILES: dict[Format, str] = {"safetensors": "model.safetensors", "onnx": "model.onnx", "torch-export": "model.pt2"}
@@ -121,7 +121,7 @@ def read_about(folder: Path) -> About:
     """
     path, hint = folder / NAME, "export it again: wbltr export DIR"
     try:
-        text = regular_bytes(path, MOST_BYTES)
+        text = read_regular(path, MOST_BYTES)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     try:
@@ -149,6 +149,6 @@ def read_about(folder: Path) -> About:
 def unreadable(path: Path, error: OSError | ValueError) -> WbltrError:
     """What to raise where a file of an export is not there, or is nothing that can be read."""
     hint = "export it again: wbltr export DIR"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, NotRegular):
         return WbltrError(f"{path}: cannot be read: {error.strerror}", hint, "missing")
     return WbltrError(f"{path}: {error}", hint, "integrity")

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from wbltr.errors import WbltrError
+from wbltr.regular import read_regular
 from wbltr.serving.about import NAME, About, read_about, unreadable
-from wbltr.serving.regular import regular_bytes
 
 
 def is_export(folder: Path) -> bool:
@@ -71,7 +71,7 @@ def opened(folder: Path, about: About, most: int) -> bytes:
     """
     path = folder / about.file
     try:
-        data = regular_bytes(path, most)
+        data = read_regular(path, most)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     if hashlib.sha256(data).hexdigest() != about.sha256:

@@ -21,8 +21,8 @@ from wbltr.data.index import Index
 from wbltr.data.signatures import looked_at, unread
 from wbltr.data.stream import is_index
 from wbltr.errors import WbltrError
+from wbltr.regular import read_regular
 from wbltr.serving.about import Input
-from wbltr.serving.regular import regular_bytes
 
 BATCH = 64
 
@@ -62,7 +62,7 @@ def read(path: str) -> bytes:
         BadImage: in words, why not.
     """
     try:
-        return regular_bytes(path, MOST_BYTES)
+        return read_regular(path, MOST_BYTES)
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from None
     except ValueError as error:

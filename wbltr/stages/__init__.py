@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -289,7 +289,10 @@ class Chain:
                 return self.features
         entry = ROWS[name]
         if not entry.adjustment:
-            return self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
+            head = self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
+            if isinstance(head, Node) and own is not None and own.lr is not None:
+                return replace(head, section=f"heads.{name}")
+            return head
         settings: dict[str, Any] = {"tau": self.recipe.posthoc.tau}
         if entry.own_settings:
             settings = {s.name: getattr(own, s.name, None) for s in ADJUSTMENTS[entry.adjustment].settings}

@@ -36,7 +36,8 @@ def pretrained(network: Network, config: FeaturesConfig, weights: Weights, runti
         told = f"features.weights: the file with the SHA-256 {weights.sha256[:12]}… is not where it was"
         raise WbltrError(told, "name it: --set features.weights=FILE", "missing")
     runtime.witness["weights"] = str(runtime.weights.absolute())
-    put_in(network, state_of_file(runtime.weights), config.network, f"features.weights: {runtime.weights}")
+    if told := put_in(network, state_of_file(runtime.weights), config.network, f"features.weights: {runtime.weights}"):
+        runtime.notice(told)
 
 
 def frozen(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wbltr.errors import WbltrError
+from wbltr.regular import open_regular
 from wbltr.store import Store
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def seen_files(store: Store, name: str) -> StatCache:
             store.put(kept, text.encode("utf-8", "surrogateescape"), replace=True)
 
     try:
-        return StatCache(kept.read_text("utf-8", "surrogateescape"), save)
+        with open_regular(kept) as file:
+            return StatCache(file.read().decode("utf-8", "surrogateescape"), save)
     except OSError:
         return StatCache("", save)

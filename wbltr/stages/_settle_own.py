@@ -153,7 +153,8 @@ def settle_weights(store: Store, recipe: Recipe) -> tuple[Recipe, Path | None]:
         if not path.is_file():
             names = list(PUBLISHED[network])
             hint = f"a .safetensors or .pth file; or torchvision's for {network}: {', '.join(names)}"
-            raise WbltrError(f"features.weights: {path}: no such file.{closest(given, names)}", hint, "missing")
+            told = "no regular file" if path.exists() else f"no such file.{closest(given, names)}"
+            raise WbltrError(f"features.weights: {path}: {told}", hint, "missing")
         weights = Weights(origin="file", sha256=known_digest(store, path, "weights"))
     return recipe.with_features(weights=weights), path
 

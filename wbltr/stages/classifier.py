@@ -21,6 +21,7 @@ from wbltr.methods.heads import HEADS
 from wbltr.methods.settings import load
 from wbltr.pipeline import Runtime
 from wbltr.recipe import ClassifierConfig
+from wbltr.stages._diverged import diverging
 from wbltr.stages._second_stage import cached, fit_formed, fit_on_embeddings, starting_head
 
 NOTHING = torch.tensor(math.nan, dtype=torch.float64)
@@ -30,7 +31,7 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
     """Fit the last layer again on cached embeddings; see the module's docstring for the tensors."""
     device = prepare(runtime.device, runtime.threads)
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
-    with enough_memory("use fewer embeddings.views or --device cpu"):
+    with enough_memory("use fewer embeddings.views or --device cpu"), diverging(config, runtime.section):
         entry = HEADS[config.head]
         if entry.fit:
             return _fitted(load(entry.fit), inputs, runtime, device)

@@ -33,6 +33,7 @@ from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.recipe import FeaturesConfig
 from wbltr.stages import sharing_hint
+from wbltr.stages._diverged import diverging
 from wbltr.stages._head_alone import of_own_embeddings
 from wbltr.stages._pretrained import frozen, pretrained
 from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
@@ -48,7 +49,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
     if config.network == "none":
         device = prepare(runtime.device, runtime.threads)
         runtime.witness.update(device=str(device), threads=torch.get_num_threads())
-        with enough_memory("try --device cpu"):
+        with enough_memory("try --device cpu"), diverging(config):
             return of_own_embeddings(config, inputs["dataset"], device, runtime)
     if config.shards % us.size:
         raise WbltrError(
@@ -66,7 +67,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Any], runtime: Runtime) -> 
         runtime.notice(f"features: {busy}")
     _check_images(config, inputs["dataset"])
     if config.frozen:
-        with enough_memory("try --device cpu"):
+        with enough_memory("try --device cpu"), diverging(config):
             return _on_cpu(frozen(config, inputs["dataset"], _network(config, runtime), device, runtime))
     lrs = cosine(config.lr, config.epochs, config.scheduler)
     with us.connected(device, lambda: runtime.tick(-1, -1)), enough_memory("use a smaller features.batch_size or network"):
@@ -116,7 +117,7 @@ def _train(
     if config.snapshot_every is not None:
         snapshots = Snapshots(model, config.snapshot_every, config.epochs * len(steps))
         watchers.append(snapshots)
-    with training_images(
+    source = training_images(
         dataset,
         augment=config.augment,
         pad=config.pad,
@@ -128,7 +129,8 @@ def _train(
         span=runtime.span,
         workers=runtime.threads or free_cores(),
         rows=max(steps),
-    ) as images:
+    )
+    with diverging(config), source as images:
         history = fit(
             model,
             images,

@@ -26,6 +26,7 @@ from wbltr.models import Classifier, empty_network
 from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.stages import FinetuneStageConfig
+from wbltr.stages._diverged import diverging
 from wbltr.stages._second_stage import absolute_radius, starting_head
 from wbltr.training import batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch
@@ -61,7 +62,7 @@ def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime
         workers=runtime.threads or free_cores(),
         rows=max(batches(len(labels), second.batch_size)),
     )
-    with enough_memory("use a smaller classifier.batch_size"), images_of_an_epoch as images:
+    with enough_memory("use a smaller classifier.batch_size"), diverging(second, runtime.section), images_of_an_epoch as images:
         history = fit(
             model,
             images,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wbltr.regular import open_regular
 from wbltr.store.claims import Claims
 from wbltr.store.files import disk_errors
 from wbltr.store.keys import canonical_json, loose_json
@@ -54,7 +55,7 @@ class Checkpoints(Claims):
         """
         for path in self._checkpoints(key):
             try:
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     data, seen = file.read(), os.fstat(file.fileno())
             except OSError:
                 continue

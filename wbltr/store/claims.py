@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from wbltr.regular import read_regular
 from wbltr.store.files import Files, disk_errors
 from wbltr.store.keys import DIGEST, checked_digest
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
+LARGEST = 1 << 20  # bytes of claim.json
 POLL_SECONDS = 0.1
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -115,7 +117,7 @@ class Claims(Files):
                 lock.release()
                 return None
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            return [str(given) for given in json.loads(holder.read_bytes()).get("inputs", [])]
+            return [str(given) for given in json.loads(read_regular(holder, LARGEST)).get("inputs", [])]
         return []
 
 
@@ -138,6 +140,6 @@ def _acquire(lock: FileLock) -> Literal["held", "taken", "unsupported"]:
 def _holder(path: Path) -> tuple[str, float] | None:
     """Who has the claim and since when, as far as the file tells: it may be missing or half-read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        said = json.loads(path.read_bytes())
+        said = json.loads(read_regular(path, LARGEST))
         return str(said["who"]), float(said["since"])
     return None

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wbltr.errors import WbltrError
+from wbltr.regular import NotRegular, open_regular
 
 STALE_SECONDS = 24 * 3600.0
 
@@ -30,9 +31,15 @@ _HINTS = {
 
 @contextmanager
 def disk_errors(path: Path, action: str) -> Iterator[None]:
-    """Turn any OSError inside into a WbltrError of code `disk` that names `path` and says what to do."""
+    """Turn any OSError inside into a WbltrError that names `path` and says what to do.
+
+    Raises:
+        WbltrError: code "integrity" where no regular file lies there, else "disk".
+    """
     try:
         yield
+    except NotRegular as error:
+        raise WbltrError(f"{path}: {error.strerror}", "put the file itself there", "integrity") from error
     except OSError as error:
         reason = error.strerror or str(error)
         hint = _HINTS.get(error.errno or 0, "check the disk, or keep the store elsewhere: --store DIR")
@@ -54,7 +61,7 @@ def sync_folder(folder: Path) -> None:
 
 def file_digest(path: Path) -> tuple[str, os.stat_result]:
     """SHA-256 of a whole file, and which file it was."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno())
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from wbltr.errors import WbltrError
+from wbltr.regular import read_regular
 from wbltr.store.files import disk_errors, sync_folder
 from wbltr.store.keys import DIGEST
 from wbltr.store.links import Links, links_of
+from wbltr.store.refs import LARGEST_REF
 from wbltr.store.store import Store
 
 KEPT_SECONDS = 14 * 24 * 3600.0
@@ -153,7 +155,7 @@ def all_refs(store: Store) -> Iterator[tuple[str, str]]:
             continue  # what a file system or a file manager puts beside them
         with disk_errors(path, "read"):
             try:
-                text = path.read_bytes().decode("ascii", "replace").strip()
+                text = read_regular(path, LARGEST_REF).decode("ascii", "replace").strip()
             except FileNotFoundError:
                 continue
         if not DIGEST.fullmatch(text):

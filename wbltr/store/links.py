@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from wbltr.errors import WbltrError
+from wbltr.regular import NotRegular, read_regular
 from wbltr.store.files import disk_errors
 from wbltr.store.keys import key_of, whole_of
 from wbltr.store.objects import Corrupt, Vanished
-from wbltr.store.records import parse
+from wbltr.store.records import LARGEST_RECORD, parse
 from wbltr.store.store import Store
 from wbltr.store.tensors import read_header
 
@@ -83,8 +84,8 @@ def links_of(store: Store) -> Links:
             below[object_id].update(kept)
     records: dict[str, str] = {}
     for path in sorted((store.root / "records").glob("??/*.json")):
-        with disk_errors(path, "read"), suppress(FileNotFoundError):
-            text = path.read_bytes()
+        with disk_errors(path, "read"), suppress(FileNotFoundError, NotRegular):
+            text = read_regular(path, LARGEST_RECORD)
             if record := parse(text, path.stem):
                 records[path.stem] = record["object"]
             for object_id in [record["object"]] if record else made.get(path.stem, ()):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbltr.errors import WbltrError
+from wbltr.regular import NotRegular, open_regular
 from wbltr.store.files import Files, disk_errors, file_digest
 from wbltr.store.keys import DIGEST, canonical_json, checked_digest, checked_header, key_of
 from wbltr.store.tensors import Malformed, begin_of, decode, decode_mapped, encode, encode_to, metadata_of, read_header
@@ -196,7 +197,7 @@ class Objects(Files):
             if mapped:
                 found, seen = file_digest(path)
             else:
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     data, seen = file.read(), os.fstat(file.fileno())
                 found = hashlib.sha256(data).hexdigest()
             if found != object_id:
@@ -232,11 +233,12 @@ class Objects(Files):
             Vanished: it is not there.
         """
         path = self.path(object_id)
-        with self._reading(object_id):
+        with suppress(Corrupt), self._reading(object_id):
             found, seen = file_digest(path)
-        if found != object_id:
-            self.quarantine(path, seen)
-        return found == object_id
+            if found != object_id:
+                self.quarantine(path, seen)
+            return found == object_id
+        return False
 
     def header(self, object_id: str) -> dict[str, Any]:
         """The request an object answers: `stage`, `revision`, `config`, `inputs`. Only the file's header is read.
@@ -275,6 +277,9 @@ class Objects(Files):
         with disk_errors(path, "read"):
             try:
                 yield
+            except NotRegular as error:
+                self.quarantine(path, path.stat())
+                raise Corrupt(object_id, str(error.strerror)) from error
             except OSError as error:
                 # ESTALE: a network filesystem's way to say that somebody removed the file while it was open.
                 if error.errno in (errno.ENOENT, errno.ESTALE):

@@ -9,9 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from wbltr.regular import NotRegular, read_regular
 from wbltr.store.files import disk_errors
 from wbltr.store.keys import DIGEST, checked_digest, loose_json, too_deep
 from wbltr.store.objects import Objects, Vanished
+
+LARGEST_RECORD = 1 << 26  # bytes
 
 
 class Records(Objects):
@@ -25,15 +28,21 @@ class Records(Objects):
         path = self.record_path(key)
         with disk_errors(path, "read"):
             try:
-                with path.open("rb") as file:
-                    data, seen = file.read(), os.fstat(file.fileno())
+                seen = path.stat()
+                data = read_regular(path, LARGEST_RECORD)
             except FileNotFoundError:
                 return None
+            except NotRegular:
+                data = b""
         record = parse(data, key)
         if record is None:
             self.quarantine(path, seen)
             return None
         return record if self.has(record["object"]) else None
+
+    def has_record(self, key: str) -> bool:
+        """Whether anything lies where the record of a key would; `record` tells whether it is one."""
+        return os.path.lexists(self.record_path(key))
 
     def write_record(self, key: str, record: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:
         """Record which object answered a key. The first writer wins: a readable record whose object is there is kept.

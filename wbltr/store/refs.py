@@ -7,11 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from wbltr.errors import WbltrError, closest
+from wbltr.regular import NotRegular, read_regular
 from wbltr.store.files import disk_errors
 from wbltr.store.keys import DIGEST
 from wbltr.store.objects import Vanished
 from wbltr.store.records import Records
 
+LARGEST_REF = 4096  # bytes of its file
 LONGEST_NAME = 200  # bytes of UTF-8
 SHORTEST_PREFIX = 4
 HEX = frozenset("0123456789abcdef")
@@ -73,9 +75,10 @@ class Refs(Records):
         """The object id that `name` means; None when it was never set or its file is garbled. The object may be gone."""
         path = self._ref_path(name)
         with disk_errors(path, "read"):
-            if not path.is_file():
+            try:
+                text = read_regular(path, LARGEST_REF).decode("ascii", "replace").removesuffix("\n")
+            except (FileNotFoundError, NotADirectoryError, NotRegular):
                 return None
-            text = path.read_bytes().decode("ascii", "replace").removesuffix("\n")
         return text if DIGEST.fullmatch(text) else None
 
     def refs(self) -> dict[str, str]:

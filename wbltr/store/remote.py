@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wbltr.errors import WbltrError, closest
+from wbltr.errors import WbltrError, closest, sentence
+from wbltr.regular import open_regular
 from wbltr.store.files import disk_errors
 from wbltr.store.keys import DIGEST
 from wbltr.store.objects import Corrupt, request_of
-from wbltr.store.records import parse
+from wbltr.store.records import LARGEST_RECORD, parse
 from wbltr.store.refs import HEX, SHORTEST_PREFIX
-from wbltr.store.store import FIRST_FILES, Store, has_format
+from wbltr.store.store import FIRST_FILES, LARGEST_FORMAT, Store, has_format
 from wbltr.store.tensors import LARGEST_HEADER, Malformed, metadata_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 WORKSPACE = "own"  # whose refs those of a remote are: of the directory that it lies in, if it is a folder
-LARGEST_RECORD = 1 << 26  # bytes; who serves more means harm
 REF = 65  # bytes: an id and a newline
 FIRST_READ = 1 << 16  # bytes; most headers are shorter
 
@@ -54,9 +54,9 @@ class Remote:
             self._files: AbstractFileSystem
             self._files, self._root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except ImportError as error:
-            raise WbltrError(f"{url}: {_line(error)}", "pip install 'wbltr[remote]'", "missing") from None
+            raise WbltrError(f"{url}: {sentence(error)}", "pip install 'wbltr[remote]'", "missing") from None
         except Exception as error:  # every protocol reads its own URLs
-            raise WbltrError(f"{url}: {_line(error)}", hint, "usage") from None
+            raise WbltrError(f"{url}: {sentence(error)}", hint, "usage") from None
         if not url.rpartition("://")[2].strip("/"):
             raise WbltrError(f"{url}: expected a place", hint, "usage")
         self.url = url
@@ -68,7 +68,8 @@ class Remote:
                     raise WbltrError(f"{url}: expected a folder, found a file", hint, "usage")
             except FileNotFoundError:
                 there = set()
-        self.empty = not has_format(f"{url}/FORMAT", (self._read("FORMAT") or b"").decode("ascii", "replace").strip())
+        said = (self._read("FORMAT", LARGEST_FORMAT) or b"").decode("ascii", "replace").strip()
+        self.empty = not has_format(f"{url}/FORMAT", said)
         if self.empty and (others := sorted(there - {"", "FORMAT", "tmp"})):
             raise WbltrError(f"{url}: expected a store, found {others[0]!r} and no FORMAT", hint, "usage")
 
@@ -86,10 +87,27 @@ class Remote:
 
     def refs(self) -> dict[str, str]:
         """Name → object id. A name may be one that no store would give."""
+        return {name: object_id for name, object_id in self._refs.items() if object_id}
+
+    @cached_property
+    def unreadable_refs(self) -> list[str]:
+        """Names whose file there holds no object id; without what a file system or a file manager puts beside them."""
+        return [name for name, object_id in self._refs.items() if not object_id and not name.rpartition("/")[2].startswith(".")]
+
+    @cached_property
+    def _refs(self) -> dict[str, str]:
+        """Name → object id, or "" where its file holds none."""
         folder = f"refs/{WORKSPACE}"
-        found = {name: self._read(f"{folder}/{name}") or b"" for name, size in self._listed(folder).items() if size <= REF}
-        ids = {name: data.decode("ascii", "replace").removesuffix("\n") for name, data in found.items()}
-        return {name: object_id for name, object_id in sorted(ids.items()) if DIGEST.fullmatch(object_id)}
+        found: dict[str, str] = {}
+        for name, size in sorted(self._listed(folder).items()):
+            data = self._read(f"{folder}/{name}", REF) if 0 < size <= REF else None
+            text = (data or b"").decode("ascii", "replace").removesuffix("\n")
+            found[name] = text if DIGEST.fullmatch(text) else ""
+        return found
+
+    def has_record(self, key: str) -> bool:
+        """Whether a file of that name is there."""
+        return key in self.records
 
     def has(self, object_id: str) -> bool:
         """Whether a file of that name is there."""
@@ -112,7 +130,7 @@ class Remote:
         """The record of a key; None where there is none, or no readable one, or its object is gone."""
         if not 0 < self.records.get(key, 0) <= LARGEST_RECORD:
             return None
-        record = parse(self._read(_record(key)) or b"", key)
+        record = parse(self._read(_record(key), LARGEST_RECORD) or b"", key)
         return record if record is not None and self.has(record["object"]) else None
 
     def resolve(self, text: str) -> str:
@@ -183,21 +201,25 @@ class Remote:
         with self._asking(name, "write"):
             self._files.pipe_file(f"{self._root}/{name}", data)
 
-    def _read(self, name: str, end: int | None = None) -> bytes | None:
+    def _read(self, name: str, end: int) -> bytes | None:
         """A file's first bytes; None where there is no such file."""
         with self._asking(name, "read"):
             try:
+                if self._store is not None:
+                    with open_regular(self._store.root / name) as file:
+                        return file.read(end)
                 data: bytes = self._files.cat_file(f"{self._root}/{name}", start=None, end=end)
             except FileNotFoundError:
                 return None
             return data
 
     def _listed(self, folder: str) -> dict[str, int]:
-        """The files below a folder: path from there → bytes."""
+        """The files below a folder: path from there → bytes; 0 of what is no regular file."""
         start = f"{self._root}/{folder}/"
         with self._asking(folder, "list"):
             found = self._files.find(start.rstrip("/"), detail=True)
-        return {path.removeprefix(start): int(entry["size"] or 0) for path, entry in found.items() if path.startswith(start)}
+        sizes = {path: int(entry["size"] or 0) if _is_regular(path, entry) else 0 for path, entry in found.items()}
+        return {path.removeprefix(start): size for path, size in sizes.items() if path.startswith(start)}
 
     def _digests(self, folder: str, suffix: str) -> dict[str, int]:
         pattern = re.compile(rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{62}}){re.escape(suffix)}")
@@ -218,7 +240,7 @@ class Remote:
             hint = "what has arrived is kept: the same command goes on from there, once this is mended"
             if isinstance(error, PermissionError) or "credential" in str(error).lower():
                 hint = "who may: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile that aws configure made"
-            raise WbltrError(f"{self.url}: cannot {action} {name or 'it'}: {_line(error)}", hint, "network") from error
+            raise WbltrError(f"{self.url}: cannot {action} {name or 'it'}: {sentence(error)}", hint, "network") from error
 
 
 def _object(object_id: str) -> str:
@@ -229,10 +251,11 @@ def _record(key: str) -> str:
     return f"records/{key[:2]}/{key}.json"
 
 
+def _is_regular(path: str, entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of a list is a file; a link in a folder may lead to one."""
+    return entry.get("type") == "file" or (bool(entry.get("islink")) and Path(path).is_file())
+
+
 def _told(told: Told) -> Callable[..., None]:
     """As fsspec's callbacks are called."""
     return lambda size, value, **_: told(value)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

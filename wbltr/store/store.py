@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from wbltr.errors import WbltrError
+from wbltr.regular import read_regular
 from wbltr.store.checkpoints import Checkpoints
 from wbltr.store.files import disk_errors
 from wbltr.store.refs import Refs
 
 FOLDER = ".wbltr"
 FORMAT = 1
+LARGEST_FORMAT = 4096  # bytes of the file of that name
 CACHEDIR_TAG = (
     b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a wbltr store: what it holds can be made again.\n"
 )
@@ -47,8 +50,9 @@ class Store(Refs, Checkpoints):
                 here = Path.cwd()
             except FileNotFoundError:
                 raise WbltrError("the working directory was removed", "change to another directory", "missing") from None
-            nearest = next((parent / FOLDER for parent in (here, *here.parents) if (parent / FOLDER).is_dir()), here / FOLDER)
-        named = os.environ.get("WBLTR_STORE")
+            named = os.environ.get("WBLTR_STORE")
+            above = (parent / FOLDER for parent in (here, *here.parents))
+            nearest = next((place for place in above if _is_folder(place, strict=not folder and not named)), here / FOLDER)
         try:
             root = (folder or (Path(named) if named else nearest)).expanduser().resolve()
         except (OSError, RuntimeError, ValueError) as error:
@@ -64,7 +68,9 @@ class Store(Refs, Checkpoints):
         with disk_errors(self.root, "open"):
             # Listed before FORMAT is read, which is the first file of a new store; tmp/ alone is one being made.
             listed = sorted(entry.name for entry in self.root.iterdir()) if self.root.exists() else []
-            text = path.read_text(errors="replace").strip() if path.is_file() else ""
+            text = ""
+            with suppress(FileNotFoundError):
+                text = read_regular(path, LARGEST_FORMAT).decode(errors="replace").strip()
         if has_format(str(path), text):
             return
         if others := [name for name in listed if name not in ("FORMAT", "tmp")]:
@@ -74,6 +80,16 @@ class Store(Refs, Checkpoints):
             raise WbltrError(f"{self.root}: no store here", "make something first, or name one: --store DIR", "missing")
         for name, content in FIRST_FILES.items():
             self.put(self.root / name, content, replace=True)
+
+
+def _is_folder(path: Path, *, strict: bool) -> bool:
+    """Whether a folder lies there; what may not be looked at is none, unless `strict`: then it raises PermissionError."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        if strict:
+            raise
+        return False
 
 
 def has_format(where: str, text: str) -> bool:

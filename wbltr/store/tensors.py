@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbltr.errors import WbltrError
+from wbltr.regular import open_regular
 from wbltr.store.keys import too_deep
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def metadata_of(data: bytes) -> dict[str, Any]:
 
 def read_header(path: Path) -> bytes:
     """The 8-byte header length and the header of a file, at most `LARGEST_HEADER` bytes of it."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         length = file.read(8)
         return length + file.read(min(int.from_bytes(length, "little"), LARGEST_HEADER))
 

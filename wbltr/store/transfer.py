@@ -26,6 +26,7 @@ class Transfer:
         records: key → record, of keys that have none there.
         refs: name → object id, to be set there.
         kept: names that mean something else there, and stay so.
+        unread: what lies where this comes from and cannot be used, so that it is left out: `record KEY`, `ref NAME`.
     """
 
     objects: Mapping[str, int]
@@ -33,6 +34,7 @@ class Transfer:
     records: Mapping[str, Mapping[str, Any]]
     refs: Mapping[str, str]
     kept: Sequence[str] = ()
+    unread: Sequence[str] = ()
 
 
 def plan_push(store: Store, remote: Remote, names: Sequence[str] = ()) -> Transfer:
@@ -49,12 +51,12 @@ def plan_push(store: Store, remote: Remote, names: Sequence[str] = ()) -> Transf
     for name in refs:
         if any(f"{other}/".startswith(f"{name}/") or f"{name}/".startswith(f"{other}/") for other in taken if other != name):
             raise WbltrError(f"ref '{name}': it and another ref at {remote.url} would need the same path", "rename it", "usage")
-    reached = _reached(store, wanted, store.header)
+    reached, unread = _reached(store, wanted, store.header)
     # A file of another size is what a broken upload left.
     objects = {i: size for i in reached if (size := store.size(i)) != remote.objects.get(i)}
     records = {key: record for key, record in reached.values() if record is not None and remote.record(key) is None}
     there = [object_id for object_id in reached if object_id not in objects]
-    return Transfer(objects, there, records, {n: i for n, i in refs.items() if taken.get(n) != i})
+    return Transfer(objects, there, records, {n: i for n, i in refs.items() if taken.get(n) != i}, (), unread)
 
 
 def push(store: Store, remote: Remote, plan: Transfer, told: Told) -> None:
@@ -90,12 +92,15 @@ def plan_pull(store: Store, remote: Remote, names: Sequence[str] = ()) -> Transf
             store.check_ref(name)
         elif not _free(store, name, object_id):
             kept.append(name)
-    reached = _reached(remote, wanted, lambda i: store.header(i) if store.has(i) else remote.header(i))
+    reached, unread = _reached(remote, wanted, lambda i: store.header(i) if store.has(i) else remote.header(i))
+    if not names:
+        gone = [name for name, object_id in remote.refs().items() if not remote.has(object_id)]
+        unread += [f"ref {name}" for name in sorted([*remote.unreadable_refs, *gone])]
     objects = {object_id: remote.objects[object_id] for object_id in reached if not store.has(object_id)}
     records = {key: record for key, record in reached.values() if record is not None and store.record(key) is None}
     new = {n: i for n, i in refs.items() if n not in kept and store.ref(n) != i}
     there = [object_id for object_id in reached if object_id not in objects]
-    return Transfer(objects, there, records, new, kept)
+    return Transfer(objects, there, records, new, kept, unread)
 
 
 def pull(store: Store, remote: Remote, plan: Transfer, told: Told) -> None:
@@ -132,11 +137,12 @@ def _asked(place: Store | Remote, names: Sequence[str]) -> tuple[list[str], dict
 
 def _reached(
     place: Store | Remote, wanted: Iterable[str], header: Callable[[str], dict[str, Any]]
-) -> dict[str, tuple[str, dict[str, Any] | None]]:
+) -> tuple[dict[str, tuple[str, dict[str, Any] | None]], list[str]]:
     """These objects, what they stand on and the parts that they are kept in, as far as they are there: id → key and record.
 
-    A record that means another object is none of this one's.
+    A record that means another object is none of this one's. Also the records that lie there and cannot be used.
     """
+    unread: dict[str, None] = {}
     found: dict[str, tuple[str, dict[str, Any] | None]] = {}
     waiting = list(wanted)
     while waiting:
@@ -145,13 +151,16 @@ def _reached(
             continue
         request = header(object_id)
         key = key_of(request)
+        there = place.has_record(key)  # asked first: one that is garbled is moved away
         record = place.record(key)
+        if there and record is None:
+            unread[f"record {key}"] = None
         own = record if record is not None and record["object"] == object_id else None
         found[object_id] = (key, own)
         parts = own.get("parts") if own is not None else None
         below = [*sorted(ids_in(canonical_json(request))), *(parts if isinstance(parts, list) else [])]
         waiting += [other for other in below if isinstance(other, str) and DIGEST.fullmatch(other)]
-    return found
+    return found, list(unread)
 
 
 def _free(store: Store, name: str, object_id: str) -> bool:

@@ -6,11 +6,12 @@ import errno
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, sentence
+from wbltr.regular import open_regular
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)  # the file is there, the disk says no
 
@@ -61,10 +62,9 @@ class Storage:
             # A trial may take hours: no connection is kept open meanwhile.
             engine = {"poolclass": sqlalchemy.NullPool}
             return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=engine)
-        if Path(place).is_file():
-            with Path(place).open("rb") as journal:
-                if journal.read(1) not in (b"", b"{"):  # Optuna would write into any file
-                    raise ValueError("it is another kind of file")
+        with suppress(FileNotFoundError), open_regular(Path(place)) as journal:
+            if journal.read(1) not in (b"", b"{"):  # Optuna would write into any file
+                raise ValueError("it is another kind of file")
         # Its other lock is a link, which not every file system has.
         storage = optuna.storages.JournalStorage(JournalFileBackend(place, lock_obj=JournalFileOpenLock(place)))
         self._file = Path(place)
@@ -107,11 +107,10 @@ class Storage:
             first: BaseException = error
             while first.__cause__ is not None:  # SQLAlchemy and Optuna wrap what the database said
                 first = first.__cause__
-            told = (str(first).splitlines() or [""])[0].strip() or type(first).__name__
             full = any(isinstance(one, OSError) and one.errno in DISK for one in _behind(error))
             hint = "see to the disk; the same command goes on" if full else "name a file, or a database URL that answers"
             raise WbltrError(
-                f"storage {self.shown}: cannot be used: {told:.200}", hint, "disk" if full else "missing"
+                f"storage {self.shown}: cannot be used: {sentence(first)}", hint, "disk" if full else "missing"
             ) from error
 
 
