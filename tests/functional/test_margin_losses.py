@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbltr.functional.losses import class_balanced_weights
-from wbltr.functional.margin_losses import deferred_weights, ldam, ldam_margins, logit_adjusted
+from wbltr.functional.losses import class_balanced_weights, deferred_weights, ldam, ldam_margins, logit_adjusted
 from wbltr.functional.priors import log_prior
 
 SOURCE = torch.Generator().manual_seed(0)
