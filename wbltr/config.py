@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -14,7 +15,6 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, core_schema
 
 from wbltr.methods.settings import OF_A_FILE, Setting
 
@@ -103,16 +103,11 @@ class OneOf:
     def __init__(self, table: Mapping[str, Any], *others: str) -> None:
         self.table, self.names = table, (*others, *table)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(self._checked, handler(source))
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> Any:
+        return handler.generate_schema(Annotated[Literal[self.names], BeforeValidator(self._value)])
 
-    def _checked(self, given: object) -> str:
-        if isinstance(given, str) and given in self.table:
-            return str(self.table[given].value)
-        if isinstance(given, str) and given in self.names:
-            return given
-        *first, last = map(repr, self.names)
-        raise PydanticCustomError("literal_error", "Input should be {names}", {"names": f"{', '.join(first)} or {last}"})
+    def _value(self, given: object) -> object:
+        return self.table[given].value if isinstance(given, str) and given in self.table else given
 
 
 # SHA-256 of the file of one's own that a section's method is from; it is not of what that file imports.
