@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from wbltr.errors import Diverged, Stopped
-from wbltr.functional.class_loss import LossSettings
 from wbltr.functional.losses import class_balanced_weights
 from wbltr.functional.projections import max_norm, row_norms, unit_norm
 from wbltr.functional.schedules import cosine
 from wbltr.head_group import HeadGroup
 from wbltr.heads import Heads, Trial, fit_heads
+from wbltr.methods.losses import LossSettings
 from wbltr.randomness import generator
 
 V, N, C, D = 3, 157, 6, 8
@@ -305,3 +305,14 @@ def test_a_diverging_head_ends_all_of_them_in_one_line_that_names_no_recipe(
         fit(problem, [Trial(), Trial(weight_decay=1e30)])
     assert caught.value.exit_code == 8
     assert "classifier" not in caught.value.hint
+
+
+def test_trials_are_one_family_where_a_closed_form_takes_their_class_weights_and_else_where_they_are_alike() -> None:
+    def family(loss: str, **settings: float) -> object:
+        return Trial(loss=loss, settings=LossSettings(**settings)).family
+
+    assert family("ce") == family("cb", beta=0.9) == family("reweighted", rho=0.5)
+    assert family("cb-bce") == family("cb-bce", beta=0.9) != family("cb")
+    assert family("cb", reweight_from=2) != family("cb", reweight_from=3) != family("cb")
+    assert family("focal") == family("focal", gamma=2.0) != family("focal", gamma=1.0)
+    assert family("focal") != family("focal-cb")

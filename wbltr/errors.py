@@ -96,7 +96,7 @@ def closest(word: str, choices: list[str]) -> str:
         place = bisect(ranked, word)
         choices = ranked[max(0, place - COMPARED // 2) : place + COMPARED // 2]
     near = get_close_matches(word, choices, n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    return f" Did you mean '{shown(near[0])}'?" if near else ""
 
 
 _ADDRESS = re.compile(r"(?:^|/)([A-Za-z][A-Za-z0-9+.-]+):/+([^/].*)")  # pathlib makes one slash of two

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+import os
 from numbers import Integral
-from threading import Event
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -18,16 +17,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from wbltr.errors import WbltrError
 from wbltr.functional.adjustments import tau_normalize
-from wbltr.functional.class_loss import LossSettings
 from wbltr.functional.sampling import Sampling, image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.heads import Trial, fit_heads
+from wbltr.methods.losses import LOSSES, LossSettings
 from wbltr.models import new_head
 
+_IMPORTED_IN = os.getpid()
 Array = np.ndarray[Any, Any]
-LinearLoss = Literal[
-    "ce", "cb", "cb-bce", "reweighted", "focal", "focal-cb", "logit-adjusted", "balanced-softmax", "label-smooth"
-]
+LINEAR = {name: loss for name, loss in LOSSES.items() if not (loss.head or loss.teacher)}
+SETTINGS = {s.name: s for loss in LINEAR.values() for s in loss.settings if s.kind == "number"}
 
 
 class WeightBalancedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -41,19 +40,9 @@ class WeightBalancedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
 
     Parameters
     ----------
-    loss : {'ce', 'cb', 'cb-bce', 'reweighted', 'focal', 'focal-cb', 'logit-adjusted', 'balanced-softmax', 'label-smooth'}, \
-default='cb'
-        Cross entropy, class-balanced cross entropy (Cui et al., CVPR 2019), and others: see `wbltr.functional.class_loss`.
-    beta : float in [0, 1), default=0.9999
-        Of the class-balanced losses: 0 weighs all samples alike, towards 1 by the inverse class size.
-    rho : float, default=1.0
-        Of 'reweighted': class weights by n^-rho.
-    gamma : float, default=2.0
-        Of the focal losses.
-    tau : float, default=1.0
-        Of 'logit-adjusted'.
-    smoothing : float in [0, 1), default=0.98
-        Of 'label-smooth'.
+    loss : {LOSSES}, default='cb'
+        Cross entropy, class-balanced cross entropy (Cui et al., CVPR 2019), and others: `wbltr methods loss`.
+    SETTINGS
     weight_decay : float, default=0.0
         On weights and biases, as SGD has it: twice the λ of a penalty λ‖w‖².
     max_norm : float or None, default=None
@@ -107,12 +96,7 @@ default='cb'
     def __init__(
         self,
         *,
-        loss: LinearLoss = "cb",
-        beta: float = 0.9999,
-        rho: float = 1.0,
-        gamma: float = 2.0,
-        tau: float = 1.0,
-        smoothing: float = 0.98,
+        loss: str = "cb",
         weight_decay: float = 0.0,
         max_norm: float | None = None,
         constraint: Literal["none", "unit-norm"] = "none",
@@ -124,13 +108,12 @@ default='cb'
         scheduler: Literal["paper", "released"] = "paper",
         posthoc_tau: float = 0.0,
         random_state: Any = None,
+        **settings: float,
     ) -> None:
+        if unknown := settings.keys() - SETTINGS.keys():
+            raise TypeError(f"unexpected parameters: {', '.join(sorted(unknown))}; there are also {', '.join(SETTINGS)}")
         self.loss = loss
-        self.beta = beta
-        self.rho = rho
-        self.gamma = gamma
-        self.tau = tau
-        self.smoothing = smoothing
+        self.__dict__.update({name: settings.get(name, setting.default) for name, setting in SETTINGS.items()})
         self.weight_decay = weight_decay
         self.max_norm = max_norm
         self.constraint = constraint
@@ -180,7 +163,7 @@ default='cb'
                 raise ValueError(f"coef_init, intercept_init: expected {expected}, found {found}")
         embeddings = np.require(X, np.float32, ["C", "W"])
         try:
-            fitted = _in_a_thread(lambda tick: self._fitted(embeddings, numbers.astype(np.int64), classes, seed, start, tick))
+            fitted = self._fitted(embeddings, numbers.astype(np.int64), classes, seed, start)
         except WbltrError as failure:
             advice = "lower lr or weight_decay, or scale the features"
             raise ValueError(f"{failure.message}; {advice}") from None
@@ -188,15 +171,17 @@ default='cb'
         return self
 
     def _fitted(
-        self, x: Array, numbers: Array, classes: int, seed: int, start: tuple[Array, Array] | None, tick: Callable[..., None]
+        self, x: Array, numbers: Array, classes: int, seed: int, start: tuple[Array, Array] | None
     ) -> tuple[Array, Array, Array]:
         """All that torch has to do: rows `(C, D)`, biases `(C,)` and losses `(E,)`, of features `(N, D)` and classes `(N,)`."""
+        if os.getpid() != _IMPORTED_IN:
+            torch.set_num_threads(1)  # a forked process has none of its parent's OpenMP threads, and would wait for them
         labels = torch.from_numpy(numbers)
         counts = torch.bincount(labels, minlength=classes)
         weight, bias = new_head(classes, x.shape[1], seed) if start is None else map(torch.tensor, start)
         trial = Trial(
             self.loss,
-            LossSettings(beta=self.beta, rho=self.rho, gamma=self.gamma, tau=self.tau, smoothing=self.smoothing),
+            LossSettings(**{name: getattr(self, name) for name in SETTINGS}),
             self.lr,
             self.weight_decay,
             self.max_norm,
@@ -214,7 +199,6 @@ default='cb'
             momentum=self.momentum,
             seed=seed,
             weights=image_weights(labels, counts, self.sampling),
-            tick=tick,
         )
         rows = tau_normalize(heads.weight[0], self.posthoc_tau) if self.posthoc_tau else heads.weight[0]
         # float64 from here on, so that a sample's scores do not depend on those beside it.
@@ -285,7 +269,7 @@ default='cb'
     def _check_parameters(self) -> None:
         """Refuse what cannot be trained with, as scikit-learn does: in `fit`."""
         words: dict[str, tuple[str, ...]] = {
-            "loss": get_args(LinearLoss),
+            "loss": tuple(LINEAR),
             "constraint": ("none", "unit-norm"),
             "sampling": get_args(Sampling),
             "scheduler": ("paper", "released"),
@@ -293,14 +277,16 @@ default='cb'
         for name, known in words.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
-        bounds = {"epochs": (1, math.inf), "batch_size": (1, math.inf), "weight_decay": (0, math.inf), "rho": (0, math.inf)}
-        bounds |= {"gamma": (0, math.inf), "tau": (0, math.inf), "beta": (0, 1), "momentum": (0, 1), "smoothing": (0, 1)}
+        bounds = {"epochs": (1, math.inf), "batch_size": (1, math.inf), "weight_decay": (0, math.inf), "momentum": (0, 1)}
         for name in ("epochs", "batch_size"):
             if not isinstance(getattr(self, name), Integral):
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a whole number")
         for name, (least, most) in bounds.items():
             if not least <= getattr(self, name) < most:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected {least} or more, below {most}")
+        for name, setting in SETTINGS.items():
+            if not setting.holds(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected {setting.range}")
         if not 0 < self.lr < math.inf or (self.max_norm is not None and not 0 < self.max_norm < math.inf):
             raise ValueError(f"lr={self.lr!r}, max_norm={self.max_norm!r}: expected numbers above 0")
         if not math.isfinite(self.posthoc_tau):
@@ -309,23 +295,24 @@ default='cb'
             raise ValueError("constraint='unit-norm' and max_norm both set the rows' norms; choose one")
 
 
-def _in_a_thread(work: Callable[[Callable[..., None]], tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:
-    """Do torch's work in a thread of its own, whose OpenMP threads end with it.
+def _parameters(signature: inspect.Signature) -> inspect.Signature:
+    """A signature that names the losses' settings where it had room for any."""
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    settings = [inspect.Parameter(s.name, inspect.Parameter.KEYWORD_ONLY, default=s.default) for s in SETTINGS.values()]
+    return signature.replace(parameters=[*own, *settings])
 
-    A process forked later has none of a parent's OpenMP threads, and would wait for them for ever. A new thread counts on
-    none, and leaves none behind, whatever the parent has done with torch.
 
-    Args:
-        work: gets what it is to call between two steps: it ends the work when the caller was interrupted.
-    """
-    stop = Event()
+def _described(text: str) -> str:
+    """The docstring with the losses and their settings filled in."""
+    lines = "".join(
+        f"    {name} : float, {setting.range}, default={setting.default}\n"
+        f"        Of {', '.join(repr(loss) for loss in LINEAR if LINEAR[loss].has(name))}: {setting.help}.\n"
+        for name, setting in SETTINGS.items()
+    )
+    return text.replace("LOSSES", ", ".join(map(repr, LINEAR))).replace("    SETTINGS\n", lines)
 
-    def tick(*_: int) -> None:
-        if stop.is_set():
-            raise CancelledError
 
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
-        try:
-            return pool.submit(work, tick).result()
-        finally:
-            stop.set()
+WeightBalancedClassifier.__init__.__signature__ = _parameters(  # type: ignore[attr-defined]
+    inspect.signature(WeightBalancedClassifier.__init__)
+)
+WeightBalancedClassifier.__doc__ = _described(WeightBalancedClassifier.__doc__ or "")

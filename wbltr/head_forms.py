@@ -1,23 +1,24 @@
-"""Heads that are no free matrix, fitted one at a time on cached embeddings: cosine, simplex, scaled rows, a gate."""
+"""Heads with constrained or extra parameters (cosine, ETF, LWS, DisAlign), fitted one at a time on cached embeddings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from wbltr.errors import Diverged
-from wbltr.functional.class_loss import ClassLoss
 from wbltr.functional.logits import head_logits
+from wbltr.functional.losses import ClassLoss
 from wbltr.functional.projections import row_norms, unit_norm
 from wbltr.functional.prototypes import cosine_logits, simplex_etf
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LossSettings
+from wbltr.methods.settings import load, taken
 from wbltr.randomness import epoch_order, generator
-
-FormName = Literal["cosine", "simplex", "scaled", "gated"]
 
 
 class Form(Protocol):
@@ -105,48 +106,34 @@ class Scaled:
         return {"head.weight": self.factors.unsqueeze(1) * self.weight, "head.bias": self.factors * self.bias}
 
 
-class Gated:
-    """The first stage's logits, aligned by class as far as a gate lets an image: DisAlign's adaptive calibration.
+class Kept:
+    """A head that is trained as it is kept: some of its tensors, while the others stay."""
 
-    Source: Zhang et al., CVPR 2021, section 3.3.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.gate = {
-            "head.gate.weight": torch.zeros_like(weight[0]),
-            "head.gate.bias": torch.zeros_like(bias[0]),
-            "head.gate.scale": torch.ones_like(bias),
-            "head.gate.shift": torch.zeros_like(bias),
-        }
-        self.linear = {"head.weight": weight, "head.bias": bias}
-        self.parameters = list(self.gate.values())
+    def __init__(self, head: dict[str, Tensor], trains: str) -> None:
+        self._head = head
+        self.parameters = [tensor for name, tensor in head.items() if name.startswith(trains)]
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """As the head will give them."""
-        return head_logits(self.head(), embeddings)
+        return head_logits(self._head, embeddings)
 
     def head(self) -> dict[str, Tensor]:
-        """A gated head."""
-        return self.linear | self.gate
+        """All its tensors."""
+        return self._head
 
 
-def new_form(name: FormName, weight: Tensor, bias: Tensor, scale: float, seed: int) -> Form:
-    """A form before its first step.
+def new_form(name: str, weight: Tensor, bias: Tensor, settings: LossSettings, seed: int) -> Form:
+    """A form before its first step; see `wbltr.methods.heads`.
 
     Args:
         weight, bias: `(C, D)` and `(C,)`, the head to start from; not changed.
-        scale: s of the cosines.
+        settings: what it leaves open.
         seed: of what is drawn.
     """
-    match name:
-        case "cosine":
-            return Cosine(weight, scale)
-        case "simplex":
-            return Simplex(weight, scale, seed)
-        case "scaled":
-            return Scaled(weight, bias)
-        case "gated":
-            return Gated(weight, bias)
+    entry = HEADS[name]
+    begin, own = load(entry.form), {setting.name: getattr(settings, setting.name) for setting in entry.settings}
+    begun: Form | dict[str, Tensor] = begin(**taken(begin, {"weight": weight, "bias": bias, "seed": seed, **own}))
+    return Kept(begun, entry.trains) if isinstance(begun, dict) else begun
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wbltr.functional.class_loss import ClassLoss, Loss, LossSettings, class_weights
-from wbltr.functional.gradients import (
-    balanced_binary_cross_entropy_with_gradient,
-    cross_entropy_with_gradient,
-    loss_with_gradient,
-)
+from wbltr.functional.gradients import loss_with_gradient
+from wbltr.functional.losses import ClassLoss, class_weights
 from wbltr.functional.projections import max_norm_scale, was_moved
+from wbltr.methods.losses import LOSSES, LossSettings
+from wbltr.methods.settings import load
 
 Precision = Literal["bf16", "fp32"]
 
@@ -25,7 +23,7 @@ Precision = Literal["bf16", "fp32"]
 class Trial:
     """What may differ between heads that are fitted together."""
 
-    loss: Loss = "cb"
+    loss: str = "cb"  # an entry of `wbltr.methods.losses`
     settings: LossSettings = field(default_factory=LossSettings)
     lr: float = 0.01
     weight_decay: float = 0.0
@@ -35,13 +33,13 @@ class Trial:
 
     @property
     def family(self) -> object:
-        """Trials of one family can be a group: cross entropies differ in their class weights at most, others in nothing."""
-        if self.settings.reweight_from is None:
-            if self.loss in ("ce", "cb", "reweighted"):
-                return "ce"
-            if self.loss == "cb-bce":
-                return "cb-bce"
-        return self.loss, self.settings
+        """Trials of one family can be a group: those of one closed form differ in their class weights, others in nothing."""
+        return self.closed_form or (self.loss, self.settings)
+
+    @property
+    def closed_form(self) -> str:
+        """The function that gives its loss with the gradient; empty where automatic differentiation has to."""
+        return LOSSES[self.loss].gradient if self.settings.reweight_from is None else ""
 
 
 class HeadGroup:
@@ -83,7 +81,8 @@ class HeadGroup:
         # bf16 copies of the matrix and of its gradient
         self._narrow = [torch.empty_like(self.matrix, dtype=torch.bfloat16) for _ in range(2)] if precision == "bf16" else None
         self._loss = ClassLoss(trials[0].loss, counts, trials[0].settings, device)
-        self._family = trials[0].family
+        closed = trials[0].closed_form
+        self._closed_form = load(closed) if closed else None
         self._epoch = 0
         self._class_weights = torch.stack([class_weights(t.loss, counts, t.settings) for t in trials], 1).to(device)  # (C, T)
         self._lr = per_column([t.lr for t in trials])
@@ -121,7 +120,7 @@ class HeadGroup:
             labels: `(N,)` int64.
             factor: of each head's learning rate.
             tick: called before each batch with images done; may raise to stop.
-            teacher: `(N, C)`, logits that the loss `distill` learns from.
+            teacher: `(N, C)`, logits of the teacher, where the loss has one.
             last: whether the epoch ends with them; if not, N is a multiple of the batch size.
         """
         lr = self._lr * -factor
@@ -160,11 +159,9 @@ class HeadGroup:
 
     def _learn(self, batch: _Batch, labels: Tensor, shares: Tensor, taught: tuple[Tensor, ...]) -> Tensor:
         """Losses `(T,)` of the batch's logits; gradient ← theirs."""
-        match self._family:
-            case "ce":
-                return cross_entropy_with_gradient(batch.logits, labels, shares, batch.gradient)[0]
-            case "cb-bce":
-                return balanced_binary_cross_entropy_with_gradient(batch.logits, labels, shares, batch.gradient)[0]
+        if self._closed_form is not None:
+            losses: Tensor = self._closed_form(batch.logits, labels, shares, batch.gradient)[0]
+            return losses
         return loss_with_gradient(lambda z, y: self._loss(z, y, *taught), batch.logits, labels, batch.gradient)[0]
 
     def _multiply(self, x: Tensor, batch: _Batch) -> None:

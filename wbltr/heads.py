@@ -74,7 +74,7 @@ def fit_heads(
         schedule: one factor of each trial's learning rate per epoch.
         seed: of the batch order, which all heads share.
         weights: `(N,)`, how likely each image is drawn, with replacement; None: each once an epoch.
-        teacher: view, images `(N,)` int64 → logits `(N, C)` to learn from; of heads with the loss `distill`.
+        teacher: view, images `(N,)` int64 → logits `(N, C)` to learn from; where the loss has a teacher.
         precision: of the two matrix products of a step; weights, losses and updates are float32 all the same.
         tolerant: whether a head that diverges is left to itself, with a loss that is not finite, instead of ending all of them.
         tick: called before each batch (20 times a second while threads are at work) with images done and images in all; may

@@ -6,30 +6,43 @@ a cached chain starts fast.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictBool, ValidationError, model_validator
+from pydantic import Field, StrictBool, ValidationError, create_model, model_validator
 
 from wbltr.config import (
+    METHODS_FILE,
     Config,
     Count,
     Natural,
     NonNegative,
     Number,
-    Portion,
+    OfMethods,
+    OneOf,
     Positive,
     Seed,
     Share,
     Teacher,
     Weights,
     added_later,
+    fields_of,
 )
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
-from wbltr.rows import LOSS_SETTINGS, HeadSettings, Loss, Row, section_of
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES, SETTINGS, LossSettings
+from wbltr.methods.rows import ROWS, Row
 
 Part = Literal["train", "val", "test"]
 Sampling = Literal["instance", "class-balanced", "square-root"]
+LossName = Annotated[str, OneOf(LOSSES)]
+RowName = Annotated[Row, OneOf(ROWS)]
+DEFERRED = 0.8  # of the epochs without class weights, where a loss defers them: 160 of 200, as Cao et al. released it
+# Settings of rows that were there before the tables were: a study's name tells that they are not set, too.
+FIRST = ("tau", "rho", "gamma", "smoothing", "scale", "teacher", "temperature", "alpha")
+ADJUSTED = {name: setting for name, setting in ADJUSTMENTS.settings().items() if setting.kind == "number"}
 CIFAR_NETWORKS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 
 
@@ -48,37 +61,87 @@ class MaxNormConfig(Config):
         return self
 
 
-class LossConfig(Config):
-    """A loss and what it leaves open; see `wbltr.functional.class_loss`."""
+if TYPE_CHECKING:
 
-    loss: Loss
-    beta: Share = 0.9999  # of the class-balanced losses
-    rho: NonNegative = added_later(1.0)  # of `reweighted`: weights by n^−ρ
-    gamma: NonNegative = added_later(2.0)  # of the focal losses
-    tau: NonNegative = added_later(1.0)  # of `logit-adjusted`
-    smoothing: Share = added_later(0.98)  # of `label-smooth`
-    margin: Positive = added_later(0.5)  # of `ldam`, for the rarest class
-    reweight_from: Natural | None = added_later(None)  # first epoch, from 0, in which class weights count
-    teacher: str | Teacher | None = added_later(None)  # of `distill`: a finished first stage, its id or its name
-    temperature: Positive = added_later(4.0)  # of `distill`: T
-    alpha: Portion = added_later(0.9)  # of `distill`: the teacher's share
-    head: Literal["linear", "cosine", "simplex", "scaled", "gated", "means"] = added_later("linear")
-    scale: Positive = added_later(30.0)  # s of a cosine head, and of a simplex's cosines
+    class _TrainedHead(Config):
+        """The settings that our own code names."""
+
+        loss: str
+        reweight_from: int | None = None
+        teacher: str | Teacher | None = None
+        head: str = "linear"
+        scale: float = 30.0
+else:
+    _TrainedHead = create_model(
+        "_TrainedHead",
+        __base__=OfMethods,
+        loss=(LossName, ...),
+        **fields_of(LOSSES.settings()),
+        head=(Annotated[str, OneOf(HEADS)], added_later("linear")),
+        **fields_of({name: setting for name, setting in HEADS.settings().items() if name not in LOSSES.settings()}),
+        methods_file=METHODS_FILE,
+    )
+
+
+class LossConfig(_TrainedHead):
+    """A loss, a form of head, and every setting that one of them has; see `wbltr.methods`."""
+
+    @property
+    def settings(self) -> LossSettings:
+        """What it leaves open, as a loss and a form of head take it."""
+        return LossSettings(**{name: getattr(self, name) for name in vars(LossSettings())})
 
     @model_validator(mode="after")
-    def _settings_of_the_loss_are_read(self) -> Self:
-        for name, losses in LOSS_SETTINGS.items():
-            if self.loss not in losses and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} changes nothing of loss: {self.loss}; it belongs to {', '.join(losses)}")
-        if self.scale != type(self).model_fields["scale"].default and self.head not in ("cosine", "simplex"):
-            raise ValueError(f"scale changes nothing of a {self.head} head; it belongs to cosine and simplex")
-        if self.reweight_from == 0 and self.loss != "ldam":
+    def _settings_are_read(self) -> Self:
+        loss, head = LOSSES[self.loss], HEADS[self.head]
+        for name, setting in SETTINGS.items():
+            if setting.original or getattr(self, name) == setting.default or loss.has(name) or head.has(name):
+                continue
+            what, readers = f"of loss: {self.loss}", ", ".join(LOSSES.readers(name))
+            if forms := HEADS.readers(name):
+                what, readers = f"of a {self.head} head", " and ".join(forms)
+            raise ValueError(f"{name} changes nothing {what}; it belongs to {readers}")
+        if self.reweight_from == 0 and not loss.deferred:
             raise ValueError("reweight_from: 0 changes nothing: leave it out, and weights count throughout")
-        if self.loss == "distill" and self.teacher is None:
-            raise ValueError("loss: distill learns from a teacher: give the id or name of a finished first stage")
-        if self.loss == "ldam" and self.head != "cosine":
-            raise ValueError("loss: ldam: its margins are of cosines; set head: cosine")
+        if loss.teacher and self.teacher is None:
+            raise ValueError(f"loss: {self.loss} learns from a teacher: give the id or name of a finished first stage")
+        if loss.head and self.head != loss.head:
+            raise ValueError(f"loss: {self.loss}: {loss.why_head}; set head: {loss.head}")
         return self
+
+
+if TYPE_CHECKING:
+
+    class _Settings(Config):
+        teacher: str | Teacher | None = None
+        tau: float | None = None
+else:
+    _Settings = create_model("_Settings", __base__=OfMethods, **fields_of(ADJUSTED | SETTINGS, absent=True))
+
+
+class HeadSettings(_Settings):
+    """What one row has of its own, chosen on validation; null: the classifier section's, or the default."""
+
+    weight_decay: NonNegative | None = None  # null: of the paper's rows the section's, of the others 0
+    radius: NonNegative | None = None  # of MaxNorm
+    lr: Positive | None = None
+
+    def hashed(self) -> dict[str, Any]:
+        """As `Config.hashed`; see `FIRST`."""
+        return dict.fromkeys(FIRST) | super().hashed()
+
+    def idle(self, row: Row) -> list[str]:
+        """What is set here and cannot change this row."""
+        entry, read = ROWS[row], set[str]()
+        if entry.sets is not None:
+            head, loss = HEADS[entry.sets.get("head", "linear")], LOSSES[entry.sets.get("loss", "ce")]
+            read = {setting.name for setting in (*loss.settings, *head.settings)} | {"weight_decay", "lr"}
+            read = read if head.trained else set()
+        elif entry.loss:
+            read = {"lr", *(name for part, name in (("max", "radius"), ("wd", "weight_decay")) if part in entry.parts)}
+        elif entry.own_settings:
+            read = {setting.name for setting in ADJUSTMENTS[entry.adjustment].settings}
+        return [name for name in type(self).model_fields if getattr(self, name) is not None and name not in read]
 
 
 class FeaturesConfig(LossConfig):
@@ -99,7 +162,7 @@ class FeaturesConfig(LossConfig):
     lr: Positive = 0.01
     momentum: Share = 0.9
     weight_decay: NonNegative = 5e-3  # SGD's, on all parameters: twice the λ of eq. 3
-    loss: Loss = "ce"
+    loss: LossName = "ce"
     constraint: Literal["none", "unit-norm"] = "none"  # on the classifier's rows: eq. 2 as a projection after each step
     max_norm: MaxNormConfig | None = added_later(None)  # on the classifier's rows; the radius is absolute
     sampling: Sampling = added_later("instance")
@@ -144,10 +207,10 @@ class FeaturesConfig(LossConfig):
         told = [name for name in idle if getattr(self, name) != type(self).model_fields[name].default]
         if told:
             raise ValueError(f"{what}: leave out {', '.join(told)}")
-        if self.loss == "distill" or (self.network == "none" and self.precision == "bf16"):
+        if LOSSES[self.loss].teacher or (self.network == "none" and self.precision == "bf16"):
             raise ValueError(f"{what}, in fp32 and without a teacher")
-        if self.head == "cosine" and (self.max_norm is not None or self.constraint != "none"):
-            raise ValueError("head: cosine on embeddings takes no constraint")
+        if self.head != "linear" and (self.max_norm is not None or self.constraint != "none"):
+            raise ValueError(f"head: {self.head} on embeddings takes no constraint")
         return self
 
     @model_validator(mode="after")
@@ -164,8 +227,9 @@ class FeaturesConfig(LossConfig):
 
     @model_validator(mode="after")
     def _the_network_can_train_this_head(self) -> Self:
-        if self.head not in ("linear", "cosine"):
-            raise ValueError(f"head: {self.head}: a first stage trains a linear or a cosine one")
+        if not HEADS[self.head].first_stage:
+            known = " or a ".join(name for name, head in HEADS.items() if head.first_stage)
+            raise ValueError(f"head: {self.head}: a first stage trains a {known} one")
         return self
 
     @model_validator(mode="after")
@@ -200,7 +264,7 @@ class ClassifierConfig(LossConfig):
 
     mode: Literal["cached", "exact"] = "cached"  # `exact`: through the network; batch-norm's statistics drift, as released
     layers: Literal[1, 2, 5] = 1  # weight layers trained, counted back from the classifier, their batch-norms with them
-    loss: Loss = "cb"
+    loss: LossName = "cb"
     epochs: Count = 10
     batch_size: Count = 64
     lr: Positive = 0.01
@@ -243,13 +307,13 @@ class ClassifierConfig(LossConfig):
     def _class_means_are_not_trained(self) -> Self:
         fields = type(self).model_fields
         told = [name for name in fields if name != "head" and getattr(self, name) != fields[name].default]
-        if self.head == "means" and told:
-            raise ValueError(f"head: means is not trained: leave out {', '.join(told)}")
+        if not HEADS[self.head].trained and told:
+            raise ValueError(f"head: {self.head} is not trained: leave out {', '.join(told)}")
         return self
 
     @model_validator(mode="after")
     def _some_forms_begin_from_the_first_stages_head(self) -> Self:
-        if self.head in ("simplex", "scaled", "gated") and self.init == "fresh":
+        if HEADS[self.head].starts_from != "any" and self.init == "fresh":
             raise ValueError(f"head: {self.head} begins from the first stage's head: init: features")
         return self
 
@@ -257,39 +321,105 @@ class ClassifierConfig(LossConfig):
     def _other_forms_are_trained_on_embeddings_alone(self) -> Self:
         if self.head != "linear" and (self.through_network or self.max_norm is not None or self.constraint != "none"):
             raise ValueError(f"head: {self.head} takes no constraint, and needs mode: cached and layers: 1")
-        if self.loss == "distill" and (self.head != "linear" or self.through_network):
-            raise ValueError("loss: distill needs head: linear, mode: cached and layers: 1")
+        if LOSSES[self.loss].teacher and (self.head != "linear" or self.through_network):
+            raise ValueError(f"loss: {self.loss} needs head: linear, mode: cached and layers: 1")
         return self
 
     def as_row(self, row: Row, first: FeaturesConfig, settings: HeadSettings | None = None) -> ClassifierConfig:
-        """This section with only the parts that `row` names; see `wbltr.rows.section_of`.
+        """This section with only the parts that `row` names: cb-wd drops MaxNorm.
 
         Args:
+            row: of the second stage.
             first: the first stage, whose weight decay is the `default-wd`.
             settings: what the recipe says of this row beside its classifier section.
+
+        Raises:
+            WbltrError: for a row of another stage, or one that needs what the section has not.
         """
-        values = section_of(row, self.model_dump(), first.weight_decay, settings or HeadSettings())
+        own, entry = settings or HeadSettings(), ROWS[row]
+        if self.layers > 1 and entry.layers == 1:
+            raise WbltrError(
+                f"row '{row}' is of the last layer, but classifier.layers is {self.layers}",
+                "leave classifier.layers out: rows such as cb-wd-max-last2 say it themselves",
+                "recipe",
+            )
+        if entry.sets is not None:
+            values = self._of_others(row, entry.sets, own)
+        elif entry.loss:
+            values = self._of_the_paper(row, first, own)
+        else:
+            raise WbltrError(f"'{row}' is not a row of the second stage", code="usage")
         try:
             return ClassifierConfig.model_validate(values)
         except ValidationError as failure:
             told = "; ".join(str(error["msg"]) for error in failure.errors())
             raise WbltrError(f"row '{row}': {told}", "see its settings: classifier and heads", "recipe") from None
 
+    def _of_the_paper(self, row: Row, first: FeaturesConfig, own: HeadSettings) -> dict[str, Any]:
+        entry, parts = ROWS[row], ROWS[row].parts
+        weight_decay = self.weight_decay if own.weight_decay is None else own.weight_decay
+        ball = self.max_norm and self.max_norm.model_dump()
+        if own.radius is not None:
+            ball = {**(ball or {}), "radius": own.radius}
+        if "max" in parts and ball is None:
+            hint = "add --set classifier.max_norm.radius=0.1"
+            raise WbltrError(f"row '{row}' needs classifier.max_norm", hint, "recipe")
+        if "wd" in parts and not weight_decay:
+            hint = "add --set classifier.weight_decay=0.01"
+            raise WbltrError(f"row '{row}' needs classifier.weight_decay", hint, "recipe")
+        if "default" in parts:
+            weight_decay = first.weight_decay
+        balanced = self.loss if self.loss in ("cb", "cb-bce") else "cb"
+        return {
+            **self._plain(own),
+            "loss": balanced if entry.loss == "cb" else "ce",
+            "weight_decay": weight_decay if {"wd", "default"} & set(parts) else 0.0,
+            "max_norm": ball if "max" in parts else None,
+            "constraint": "unit-norm" if "l2" in parts else "none",
+            "layers": entry.layers,
+        }
 
-Adjustment = Literal["l2", "tau", "logit-adjust", "logit-adjust-mult", "isotonic", "temperature", "vector", "prior"]
+    def _of_others(self, row: Row, sets: Mapping[str, Any], own: HeadSettings) -> dict[str, Any]:
+        loss = LOSSES[sets.get("loss", "ce")]
+        if not HEADS[sets.get("head", "linear")].trained:
+            return dict(sets)  # whatever the section says, it is the same head
+        if loss.teacher and own.teacher is None:
+            hint = f"name a finished first stage: --set heads.{row}.teacher=ID"
+            raise WbltrError(f"row '{row}' needs a teacher", hint, "recipe")
+        settings = {name: getattr(own, name) for name in SETTINGS}
+        return {
+            **self._plain(own),
+            "loss": "ce",
+            "weight_decay": own.weight_decay or 0.0,
+            "max_norm": None,
+            "constraint": "none",
+            "mode": "cached",
+            "select": "last",
+            **sets,
+            **({"reweight_from": int(DEFERRED * self.epochs)} if loss.deferred else {}),
+            **{name: value for name, value in settings.items() if value is not None},
+        }
+
+    def _plain(self, own: HeadSettings) -> dict[str, Any]:
+        """The section without what its own loss and form of head read; a row has its own, but for β."""
+        left_out = {*SETTINGS, "head", "methods_file"} - {name for name, setting in SETTINGS.items() if setting.original}
+        values = {name: value for name, value in self.model_dump().items() if name not in left_out}
+        return values | ({} if own.lr is None else {"lr": own.lr})
 
 
-class PosthocConfig(Config):
-    """A head adjusted after training; a method reads those settings that it has. See `wbltr.functional.adjustments`."""
+if TYPE_CHECKING:
 
-    method: Literal["none", Adjustment] = "none"
-    tau: Annotated[float, Field(ge=-10, le=10, strict=True)] | Literal["val"] = (
-        "val"  # of tau, logit-adjust, logit-adjust-mult; `val`: 0, 0.1 … 3, best on the validation part
-    )
+    class _Adjusted(Config):
+        tau: float | Literal["val"] = "val"
+else:
+    _Adjusted = create_model("_Adjusted", __base__=OfMethods, **fields_of(ADJUSTMENTS.settings()), methods_file=METHODS_FILE)
+
+
+class PosthocConfig(_Adjusted):
+    """A head adjusted after training; a method reads those settings that it has. See `wbltr.methods.adjustments`."""
+
+    method: Annotated[str, OneOf(ADJUSTMENTS, "none")] = "none"
     of: Literal["features", "classifier"] = "classifier"
-    direction: Literal["decreasing", "increasing"] = added_later("decreasing")  # of isotonic: norms as classes grow
-    # Of prior: how common each class is where the head will be used, by its name; in any unit, scaled to sum to 1.
-    prior: Literal["uniform"] | dict[str, Positive] = added_later("uniform")
 
 
 class EvalConfig(Config):
@@ -311,7 +441,7 @@ class Claim(Config):
     """What a recipe was measured to give: accuracies in per cent, their spread over seeds, and how."""
 
     on: Literal["val", "test"]
-    row: Row
+    row: RowName
     all: float | None = None
     many: float | None = None
     medium: float | None = None
@@ -340,8 +470,8 @@ class Recipe(Config):
     classifier: ClassifierConfig = ClassifierConfig()
     posthoc: PosthocConfig = PosthocConfig()
     eval: EvalConfig = EvalConfig()
-    heads: dict[Row, HeadSettings] = Field(default_factory=dict)
-    rows: Annotated[tuple[Row, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
+    heads: dict[RowName, HeadSettings] = Field(default_factory=dict)
+    rows: Annotated[tuple[RowName, ...], Field(min_length=1)] = ("first stage", "l2", "tau", "cb-wd-max")
 
     @model_validator(mode="after")
     def _pictures_of_ones_own_are_the_source(self) -> Self:

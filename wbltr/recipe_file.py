@@ -247,7 +247,7 @@ def _known_fields(path: tuple[str, ...]) -> list[str]:
 def _problem(error: Any, where: Where) -> str:
     """One validation error as `file:line: section.field: expected …, found …`."""
     path = tuple(str(part) for part in error["loc"])
-    while path and path not in where and error["type"] != "missing":
+    while path and where and path not in where and error["type"] != "missing":
         path = path[:-1]  # a union or a validator of a whole section adds parts that the file does not have
     lines = [where[path[:n]] for n in range(len(path), -1, -1) if path[:n] in where]
     if error["type"] == "value_error":

@@ -19,9 +19,10 @@ import torch
 from wbltr.errors import WbltrError
 from wbltr.functional.logits import head_logits
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
+from wbltr.methods.rows import ROWS, Row, Table4Row
 from wbltr.pipeline import Artifact, Runtime, artifact, materialize
+from wbltr.recipe import HeadSettings
 from wbltr.recipe_file import recipe_from_record
-from wbltr.rows import HeadSettings, OtherRow, Row
 from wbltr.stages import Chain, classifier, lineage
 from wbltr.store import Store
 
@@ -103,7 +104,7 @@ def main() -> None:
         predicted = head_logits(head, embeddings).argmax(1)
         return 100 * float(mean_accuracy(class_accuracy(confusion_matrix(labels, predicted, len(train["class_counts"])))))
 
-    known: tuple[Row, ...] = (*PAPERS, *(row for row in get_args(OtherRow) if row not in (*ADJUSTED, "distill")))
+    known: tuple[Row, ...] = (*PAPERS, *(row for row in ROWS if row not in (*get_args(Table4Row), *ADJUSTED, "distill")))
     asked = known[len(PAPERS) :] if given.rows == "others" else [row for row in known if row in given.rows.split(",")]
     for row in asked:
         found: list[tuple[dict[str, float], float]] = []

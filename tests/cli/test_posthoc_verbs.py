@@ -18,7 +18,7 @@ def test_every_method_makes_a_head_that_eval_measures_under_its_name(copied: Wbl
         "prior": "+ uniform prior",
     }  # fmt: skip
     given = {"logit-adjust": ("--tau", "1.0"), "logit-adjust-mult": ("--tau", "0.5")}
-    assert set(VERBS) == {"l2", "tau", *names}
+    assert set(VERBS) >= {"l2", "tau", *names}
     for method, name in names.items():
         made = copied("posthoc", method, *given.get(method, ()), "--json")
         assert made.code == 0, made.out + made.err

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import doctest
+import re
+import shlex
 from collections.abc import Sequence
 
 import pytest
 
 from wbltr.data import embedding_columns
-from wbltr.data.embedding_columns import Choice, Column, choose
-from wbltr.errors import WbltrError
+from wbltr.data.embedding_columns import Choice, Column, choose, words
+from wbltr.errors import WbltrError, closest
 
 GRID = " ".join(f"pixel_{r}_{c}" for r in range(3) for c in range(4))
 KINDS = {"f": "float", "i": "integer", "l": "list", "o": "other"}
@@ -116,6 +118,13 @@ def test_flags_that_name_nothing_or_no_numbers_are_refused() -> None:
     assert refusal("f0", ["f0"], ["f0"]).message
 
 
+def test_a_family_of_integers_beside_floats_is_what_the_hint_takes() -> None:
+    error = refusal("i:f0 i:f1 i:f2 score")
+    assert "f0" in error.message
+    assert error.hint.endswith("--columns f0,f1,f2")
+    assert "--drop f1" in refusal("f0 i:f1 f2").hint
+
+
 def test_a_hint_that_drops_a_column_leads_on() -> None:
     table = "o:0 1 2 3"
     assert "--drop 0" in refusal(table).hint
@@ -134,3 +143,62 @@ def test_a_hint_with_a_pattern_takes_what_it_names() -> None:
     named = " ".join(f"f{k}" for k in range(30))
     assert "f[0-9]*" in refusal(f"i:id {named}").hint
     assert chosen(f"i:id {named}", ["f[0-9]*"]).taken == tuple(named.split())
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("a b target", "target"),
+        ("Label_smooth a b", "Label_smooth"),
+        ("a b pred_ape pred_bee", "pred_bee"),
+        ("class_score a b", "class_score"),
+        ("a b c prob_0 prob_1", "prob_0"),  # a family, but of what is to be learned
+        ("a b y", "y"),
+        ("a b y_true", "y_true"),
+        ("l:logits a b", "logits"),
+        ("l:OneHot a b", "OneHot"),
+    ],
+)
+def test_what_is_named_as_a_label_is_refused_and_both_flags_are_told(table: str, told: str) -> None:
+    error = refusal(table)
+    assert told in error.message
+    assert "--columns" in error.hint
+
+
+@pytest.mark.parametrize("table", ["prob_0 prob_1 prob_2", "l:logits", "pred_a pred_b", "l:logits o:path", "x y", "x y z", "y"])
+def test_what_is_named_as_a_label_is_taken_where_nothing_stands_beside_it(table: str) -> None:
+    assert chosen(table).taken
+
+
+ODD = ["i d", "it's", 'say "hi"', '"', '"x"', "a,b", 'a,"b', " sp ", "sp ", "\ttab", "new\nline", "\x1b[31m", "-id", "--drop"]
+ODD += ["$HOME `id`", "a[0]", "*", "?", "a\n[0]*", "\\", "é", "é\u200b", "x..y", "!", "#", "~", "A;B", "a=b", "\ufeffid"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_hint_works_as_it_is_typed_whatever_a_column_is_called(name: str) -> None:
+    columns = [Column("b", "float"), Column(name, "integer"), Column("c", "float"), Column("sp", "float")]
+    with pytest.raises(WbltrError) as caught:
+        choose("x.parquet", columns, ("label",))
+    hint = caught.value.hint
+    assert hint.isprintable()
+    typed = shlex.split(re.sub("; .*--columns", " --columns", hint[hint.index("--drop") :]))
+    assert typed[::2] == ["--drop", "--columns"]
+    assert choose("x.parquet", columns, ("label",), drop=words("--drop", typed[1])).left == (name,)
+    assert choose("x.parquet", columns, ("label",), words("--columns", typed[3])).left == (name,)
+
+
+def test_a_column_without_a_name_is_a_rows_number_and_a_list_without_one_is_none() -> None:
+    columns = [Column("", "integer"), Column("f0", "float"), Column("f1", "float")]
+    choice = choose("x.parquet", columns, ("label",))
+    assert choice.taken == ("f0", "f1")
+    assert "''" in choice.told()
+    assert choose("x.parquet", [Column("", "list"), Column("score", "float")], ("label",)).taken == ("",)
+    for table in ([Column("Unnamed: 0", "float"), Column("Unnamed: 1", "float")], [Column("", "integer")]):
+        with pytest.raises(WbltrError) as caught:
+            choose("x.parquet", table, ("label",))
+        assert (table[-1].name or "''") in caught.value.message
+        assert "--columns" in caught.value.hint
+
+
+def test_a_name_that_is_suggested_stays_on_one_line() -> None:
+    assert closest("new line", ["new\nline"]).isprintable()

@@ -99,7 +99,7 @@ def test_labels_that_are_numbers_count_class_names_where_there_are_some(tmp_path
         ({"embeddings": X, "labels": np.array(["a", "A", "b", "b", "b", "b"])}, "'A' and 'a' differ in case or blanks"),
         ({"embeddings": X, "labels": np.array(["a", "a ", "b", "b", "b", "b"])}, "'a' and 'a ' differ in case or blanks"),
         ({"embeddings": X, "labels": np.array(["", "a", "b", "b", "b", "b"])}, "a label is empty"),
-        ({"embeddings": X, "labels": Y, "split": np.array(["train"] * 5 + ["dev"])}, "row 5 .*split 'dev'"),
+        ({"embeddings": X, "labels": Y, "split": np.array(["train"] * 5 + ["dove"])}, "row 5 .*split 'dove'"),
         ({"embeddings": X, "labels": Y, "class_names": np.array(["a", "b"])}, "label 2, but class_names has 2"),
         ({"embeddings": X, "labels": np.array(list("aabbcx")), "class_names": np.array(list("abc"))}, "label 'x' is not among"),
         ({"embeddings": X, "labels": np.array([*"abcab", None], object)}, "pickled Python objects, which are not read"),

@@ -21,6 +21,7 @@ from faults.counted import Counted
 from wbltr.data.embedding_files import look
 from wbltr.data.embedding_parquet import columns_of, departure
 from wbltr.data.embedding_tables import OwnEmbeddings
+from wbltr.data.layouts import PART_OF
 from wbltr.errors import WbltrError
 from wbltr.recipe_file import load_recipe
 from wbltr.stages._own_embeddings import checked_rows
@@ -153,10 +154,132 @@ def test_a_column_that_goes_with_the_labels_of_very_many_rows_is_found_and_one_t
 ) -> None:
     many = 20_000
     labels = np.arange(many) % 7
-    telling = {"a": RNG.normal(size=many), "target": labels * 1.5}
-    assert "target" in refusal(lambda: columns_of(written(tmp_path, {"label": labels, **telling}))).message
-    telling["target"][-1] = 99
-    assert columns_of(written(tmp_path, {"label": labels, **telling})).taken == ("a", "target")
+    telling = {"a": RNG.normal(size=many), "shade": labels * 1.5}
+    assert "shade" in refusal(lambda: columns_of(written(tmp_path, {"label": labels, **telling}))).message
+    telling["shade"][-1] = 99
+    assert columns_of(written(tmp_path, {"label": labels, **telling})).taken == ("a", "shade")
+
+
+WHOLE: dict[str, Array] = {
+    "ids": 100_000.0 + np.arange(N),
+    "rows sorted by class": np.argsort(np.argsort(K, kind="stable")).astype(np.float32),
+    "finer labels": K * 10.0 + np.arange(N) % 2,
+    "a flag": (K > 0).astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_kept_as_floats_are_refused_beside_other_floats_as_integers_are(
+    tmp_path: Path, name: str, counted: Counted
+) -> None:
+    plain = {letter: X[:, k] for k, letter in enumerate("abcd")}
+    for columns in (plain | {"odd": WHOLE[name]}, {"odd": WHOLE[name]} | plain):
+        path = written(tmp_path, {"label": NAMES, **columns})
+        error = refusal(lambda path=path: columns_of(path))  # type: ignore[misc]
+        assert "column odd " in error.message
+        assert "--drop odd" in error.hint
+        assert "--columns a,b,c,d" in error.hint
+        assert columns_of(path, drop=["odd"]).taken == tuple("abcd")
+        assert set(columns_of(path, asked=list(columns)).taken) == {*"abcd", "odd"}
+    late = WHOLE[name].copy()
+    late[-1] += 0.5
+    harmless = {"late": late, "constant": np.zeros(N)} if name in ("ids", "rows sorted by class") else {"constant": np.zeros(N)}
+    assert columns_of(written(tmp_path, {"label": NAMES, **plain, **harmless})).taken == (*"abcd", *harmless)
+    whole = {letter: np.round(X[:, k] * 9) for k, letter in enumerate("abcd")}
+    assert columns_of(written(tmp_path, {"label": NAMES, **whole})).taken == tuple("abcd")
+    counted(ROW, 4)
+
+
+ONE_HOT = np.eye(3, dtype=np.float32)[K]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"onehot": arrow.array(list(ONE_HOT))},
+        {"onehot": arrow.array(list(ONE_HOT.astype(np.int64)))},
+        {"scores": arrow.FixedSizeListArray.from_arrays(arrow.array((ONE_HOT * 7 - 2).ravel()), 3)},
+        {f"v{k}": ONE_HOT[:, k] for k in range(3)},
+        {f"v{k}": ONE_HOT[:, k].astype(np.uint8) for k in range(3)},
+        {"code": arrow.array(list(RNG.normal(size=(3, 8))[K]))},
+    ],
+)
+def test_vectors_that_are_the_labels_are_refused_and_taken_by_name(
+    tmp_path: Path, columns: Mapping[str, Any], counted: Counted
+) -> None:
+    for labels in (NAMES, K):
+        path = written(tmp_path, {"label": labels, "path": [f"{k}.jpg" for k in range(N)], **columns})
+        error = refusal(lambda path=path: columns_of(path))  # type: ignore[misc]
+        assert next(iter(columns)) in error.message
+        assert columns_of(path, asked=list(columns)).taken == tuple(columns)
+        changed = K.copy()
+        changed[-1] = (changed[-1] + 1) % 3  # one row says otherwise
+        columns_of(written(tmp_path, {"label": changed, **columns}))
+        counted(ROW, 2)
+
+
+def test_a_column_alone_that_goes_with_the_labels_is_taken_as_the_hint_says(tmp_path: Path, counted: Counted) -> None:
+    path = written(tmp_path, {"label": NAMES, "v": K * 1.5})
+    assert "--columns v" in refusal(lambda: columns_of(path)).hint
+    assert columns_of(path, asked=["v"]).taken == ("v",)
+    counted(ROW, 1)
+
+
+def test_what_is_not_finite_is_named_with_its_column(tmp_path: Path, counted: Counted) -> None:
+    for value in (np.nan, np.inf, -np.inf, 1e300):
+        columns = {f"f{k}": X[:, k].astype(np.float64) for k in range(3)}
+        columns["f2"][5] = value
+        path = written(tmp_path, {"label": NAMES, **columns})
+        message = refusal(lambda path=path: rows(look(path, ("f0", "f1", "f2")))).message  # type: ignore[misc]
+        assert "row 5 " in message
+        assert "'f2'" in message
+        counted(ROW, 1)
+
+
+def test_words_of_parts_in_every_usual_spelling_are_read(tmp_path: Path, counted: Counted) -> None:
+    spellings: tuple[Callable[[str], str], ...] = (str, str.upper, str.title, " {} ".format)
+    for (word, part), spell in itertools.product(PART_OF.items(), spellings):
+        split = np.where(np.arange(N) % 4 == 0, spell(word), "test" if part == "train" else "train")
+        wanted = np.where(np.arange(N) % 4 == 0, part, "test" if part == "train" else "train")
+        np.savez(tmp_path / "x.npz", embeddings=X, labels=K, split=split)
+        assert look(tmp_path / "x.npz").parts.tolist() == wanted.tolist()
+        path = written(tmp_path, {"label": NAMES, "split": split, "f0": X[:, 0]})
+        assert look(path, ("f0",)).parts.tolist() == wanted.tolist()
+        counted(ROW, 2)
+
+
+def test_arrays_of_a_part_in_another_word_are_never_passed_over(tmp_path: Path, counted: Counted) -> None:
+    for word, part in PART_OF.items():
+        if word != part:
+            arrays: dict[str, Any] = (
+                {"labels": K, "embeddings": X} if part == "train" else {"train_labels": K, "train_embeddings": X}
+            )
+            np.savez(tmp_path / "x.npz", **arrays | {f"{word}_embeddings": X, f"{word}_labels": K})
+            assert f"{word}_embeddings" in refusal(lambda: look(tmp_path / "x.npz")).message
+            counted(ROW, 1)
+
+
+def test_an_array_that_is_there_twice_is_refused(tmp_path: Path, counted: Counted) -> None:
+    np.savez(tmp_path / "x.npz", embeddings=X, labels=K)
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("embeddings.npy", archive.read("embeddings.npy"))
+    assert refusal(lambda: look(tmp_path / "x.npz")).code == "integrity"
+    counted(ROW, 1)
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_labels_of_a_small_file_that_swell_are_refused_before_they_are_read(
+    tmp_path: Path, coded: bool, counted: Counted
+) -> None:
+    long = ["a" * (1 << 27), "b", "a", "b"]
+    many = [f"{k} {'a' * 900}" for k in range(120_000)]
+    for labels in (long, many):
+        columns = {"label": arrow.array(labels, arrow.large_string()), "f0": np.zeros(len(labels))}
+        parquet.write_table(arrow.table(columns), tmp_path / "x.parquet", compression="zstd", use_dictionary=coded)
+        message = refusal(lambda: look(tmp_path / "x.parquet", ("f0",))).message
+        assert "more than is read" in message
+        assert "characters" not in message, "it was read"
+        counted(ROW, 1)
 
 
 LISTS: dict[str, Callable[[], Any]] = {
@@ -371,6 +494,8 @@ def test_text_that_is_beyond_unicode_is_refused(tmp_path: Path, order: str, coun
 def test_labels_that_are_missing_have_their_row_in_the_hint(tmp_path: Path, counted: Counted) -> None:
     labels = K.astype(float)
     labels[7] = np.nan
+    path = written(tmp_path, {"label": arrow.array(labels, from_pandas=False), "f0": X[:, 0]})
+    assert "dropna" in refusal(lambda: look(path, ("f0",))).hint  # as text it would be a class of its own
     assert "row 7 " in refusal(lambda: look(as_npz(tmp_path, labels))).hint
     values = arrow.array([*NAMES[:7], None, *NAMES[8:]])
     for column in (values, values.dictionary_encode()):

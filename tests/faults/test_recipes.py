@@ -143,7 +143,7 @@ def test_what_only_looks_like_a_trap_is_read_as_it_stands(tmp_path: Path, counte
     recipe = judged(tmp_path / "mine.yaml", text.encode())
     assert isinstance(recipe, Recipe), recipe
     assert (recipe.paper, recipe.features.lr, recipe.features.weight_decay, recipe.features.momentum) == ("no", 1e-4, 0.5, 0)
-    assert recipe.posthoc.prior == {"no": 1, "on": 2, "012": 3, "1e-4": 4, "~": 5, "true": 6, "*": 7}
+    assert recipe.posthoc.model_dump()["prior"] == {"no": 1, "on": 2, "012": 3, "1e-4": 4, "~": 5, "true": 6, "*": 7}
     counted(ROW, 11)
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wbltr.functional.affine import affine_head
-from wbltr.functional.logits import head_logits
+from wbltr.functional.logits import affine_head, head_logits
 from wbltr.functional.scaling import vector_scale
 
 SOURCE = torch.Generator().manual_seed(0)

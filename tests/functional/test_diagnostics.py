@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wbltr.functional.diagnostics import decay_left, rank_correlation, relative_distance
@@ -13,7 +13,6 @@ from wbltr.functional.schedules import cosine
 numbers = st.lists(st.integers(-1000, 1000), min_size=2, max_size=20, unique=True)
 
 
-@settings(deadline=None)
 @given(numbers)
 def test_an_order_agrees_with_itself_under_any_rising_scale_and_opposes_its_reverse(values: list[int]) -> None:
     x = torch.tensor(values).double()

@@ -8,27 +8,51 @@ import pytest
 import torch
 from torch import Tensor
 
-from wbltr.functional.focal import focal
-from wbltr.functional.losses import class_balanced_weights, cross_entropy
-from wbltr.functional.margin_losses import ldam, ldam_margins, logit_adjusted
+from wbltr.functional.losses import (
+    class_balanced_weights,
+    cross_entropy,
+    distillation,
+    focal,
+    ldam,
+    ldam_margins,
+    logit_adjusted,
+    smoothed_cross_entropy,
+)
 from wbltr.functional.priors import log_prior
-from wbltr.functional.soft_targets import distillation, smoothed_cross_entropy
+from wbltr.methods.losses import LOSSES
+from wbltr.methods.settings import load, taken
 
 COUNTS = torch.tensor([500, 100, 50, 20, 5])
 WEIGHTS = class_balanced_weights(COUNTS)
 TEACHER = torch.tensor([2.0, -1.0, 0.5, 0.0, -3.0])
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-LOSSES: dict[str, Loss] = {
-    "focal": lambda z, y, w: focal(z, y, 2.0, w),
+
+
+def of(name: str) -> Loss:
+    """The function of an entry with the settings' defaults; its last argument is the class weights."""
+    entry, function = LOSSES[name], load(LOSSES[name].value_of)
+    own = {setting.name: setting.default for setting in entry.settings}
+    counted = {argument: load(path) for argument, path in entry.from_counts.items()}
+    own |= {**entry.fixed} | {argument: make(COUNTS, **taken(make, own)) for argument, make in counted.items()}
+
+    def loss(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        weights = torch.ones(5) if weights is None and name == "cb-bce" else weights
+        value: Tensor = function(
+            logits, labels, **taken(function, {**own, "weights": weights, "teacher": TEACHER.to(logits.dtype)})
+        )
+        return value
+
+    return loss
+
+
+CASES: dict[str, Loss] = {name: of(name) for name in LOSSES} | {
     "focal, a root": lambda z, y, w: focal(z, y, 0.5, w),
     "focal, γ = 0": lambda z, y, w: focal(z, y, 0.0, w),
-    "ldam": lambda z, y, w: ldam(z, y, ldam_margins(COUNTS), 30.0, w),
-    "logit adjusted": lambda z, y, w: logit_adjusted(z, y, log_prior(COUNTS), 1.5, w),
+    "ldam, scaled": lambda z, y, w: ldam(z, y, ldam_margins(COUNTS), 30.0, w),
+    "logit adjusted, τ = 1.5": lambda z, y, w: logit_adjusted(z, y, log_prior(COUNTS), 1.5, w),
     "smoothed": lambda z, y, w: smoothed_cross_entropy(z, y, 0.1, w),
-    "over-smoothed": lambda z, y, w: smoothed_cross_entropy(z, y, 0.98, w),
-    "distillation": lambda z, y, w: distillation(z, y, TEACHER.to(z.dtype), 4.0, 0.7, w),
 }
-every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+every_loss = pytest.mark.parametrize("loss", CASES.values(), ids=CASES)
 
 
 @pytest.fixture

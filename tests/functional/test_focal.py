@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from wbltr.functional.focal import focal
-from wbltr.functional.losses import cross_entropy
+from wbltr.functional.losses import cross_entropy, focal
 
 SOURCE = torch.Generator().manual_seed(0)
 LOGITS = 3 * torch.randn(23, 4, generator=SOURCE, dtype=torch.float64)

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from wbltr.functional.losses import class_balanced_weights
-from wbltr.functional.margin_losses import deferred_weights, ldam, ldam_margins, logit_adjusted
+from wbltr.functional.losses import class_balanced_weights, deferred_weights, ldam, ldam_margins, logit_adjusted
 from wbltr.functional.priors import log_prior
 
 SOURCE = torch.Generator().manual_seed(0)
@@ -18,7 +17,6 @@ LABELS = torch.randint(0, 4, (23,), generator=SOURCE)
 WEIGHTS = class_balanced_weights(COUNTS)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**5), min_size=1, max_size=20), st.floats(0.01, 2))
 def test_margins_fall_with_the_fourth_root_of_the_count_from_the_largest_at_the_rarest(
     counts: list[int], largest: float

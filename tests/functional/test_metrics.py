@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
     balanced_accuracy_score,
@@ -69,7 +69,6 @@ def test_top_k_counts_a_label_among_the_k_largest() -> None:
     assert metrics.top_k_correct(logits, torch.tensor([2, 2]), 5).tolist() == [True, True]
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_recall_and_f1_equal_scikit_learns_with_nan_where_there_is_nothing(values: list[tuple[int, int]]) -> None:
     labels, predictions = (torch.tensor(side) for side in zip(*values, strict=True))
@@ -80,7 +79,6 @@ def test_recall_and_f1_equal_scikit_learns_with_nan_where_there_is_nothing(value
     assert torch.equal(metrics.class_f1(confusion).nanmean(), metrics.macro_f1(confusion))
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1) | st.just(math.nan), min_size=1, max_size=20))
 def test_means_equal_the_standard_librarys_and_stand_in_order(accuracies: list[float]) -> None:
     per_class = torch.tensor(accuracies, dtype=torch.float64)

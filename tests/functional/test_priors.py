@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wbltr.functional.priors import log_prior, predicted_prior, total_variation
@@ -12,7 +12,6 @@ from wbltr.functional.priors import log_prior, predicted_prior, total_variation
 counts = st.lists(st.integers(1, 10**6), min_size=2, max_size=20)
 
 
-@settings(deadline=None)
 @given(counts)
 def test_the_prior_is_each_classes_share_and_sums_to_one(images: list[int]) -> None:
     prior = log_prior(torch.tensor(images)).exp()
@@ -29,7 +28,6 @@ def test_the_predicted_prior_counts_columns_and_is_nan_without_images() -> None:
     assert predicted_prior(torch.zeros(3, 3, dtype=torch.int64)).isnan().all()
 
 
-@settings(deadline=None)
 @given(counts, st.data())
 def test_total_variation_is_a_distance_between_zero_and_one(images: list[int], data: st.DataObject) -> None:
     p, q, r = (log_prior(torch.tensor(data.draw(st.permutations(images)))).exp() for _ in range(3))

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import helmert
 from sklearn.neighbors import NearestCentroid
@@ -65,7 +65,6 @@ def test_the_size_of_rows_and_embeddings_does_not_matter_to_a_cosine_classifier(
     assert cosine_logits(torch.zeros(1, 8), weight).eq(0).all()
 
 
-@settings(deadline=None)
 @given(st.integers(2, 24), st.integers(0, 16), st.integers(0, 2**40))
 def test_the_simplex_has_unit_rows_that_sum_to_zero_and_are_all_equally_far_apart(classes: int, spare: int, seed: int) -> None:
     frame = simplex_etf(classes, classes - 1 + spare, torch.Generator().manual_seed(seed)).double()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
@@ -33,7 +33,6 @@ def test_the_temperature_is_the_one_a_search_finds(seed: int, weights: Tensor | 
     assert found == pytest.approx(math.exp(searched.x), rel=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(-20, 20))
 def test_the_temperature_follows_the_size_of_the_logits_over_forty_orders(seed: int, exponent: float) -> None:
     logits, labels = validation(seed, images=60)

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from wbltr.functional.losses import cross_entropy
-from wbltr.functional.soft_targets import distillation, smoothed_cross_entropy
+from wbltr.functional.losses import cross_entropy, distillation, smoothed_cross_entropy
 
 SOURCE = torch.Generator().manual_seed(0)
 LOGITS = 2 * torch.randn(2, 23, 4, generator=SOURCE, dtype=torch.float64)

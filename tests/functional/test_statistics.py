@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -143,7 +143,6 @@ def test_the_difference_of_the_accuracies_is_what_only_one_head_has_right() -> N
     assert a[5] == b[5] == n[5] == 0
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_equals_the_sum_over_all_outcomes(a: int, b: int) -> None:
     n, m = a + b, min(a, b)

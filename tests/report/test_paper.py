@@ -5,9 +5,9 @@ from typing import get_args
 
 import pytest
 
+from wbltr.methods.rows import Table4Row
 from wbltr.report import paper
 from wbltr.report.paper import PaperRow, figures
-from wbltr.rows import Table4Row
 
 
 def test_its_examples_run() -> None:

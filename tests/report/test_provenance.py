@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from pydantic import create_model
 
-from wbltr.config import Config, Weights, added_later
-from wbltr.recipe import FeaturesConfig, MaxNormConfig, Recipe
+from wbltr.config import Config, OneOf, Weights, added_later
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES, SETTINGS
+from wbltr.methods.rows import ROWS, Table4Row
+from wbltr.recipe import FeaturesConfig, HeadSettings, MaxNormConfig, Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.report import field_words, protocol, provenance
 from wbltr.report.field_words import network_name
@@ -23,7 +27,6 @@ from wbltr.report.provenance import (
     of_table,
     other_settings,
 )
-from wbltr.rows import TRAINED, HeadSettings, Table4Row
 
 RELEASED = "schedule stepped before each epoch"
 LAST, FLIP, CACHED = "last epoch instead of the best on test", "no flip averaging", "cached second stage"
@@ -121,7 +124,8 @@ def fields(section: type[Config], at: str) -> Iterator[tuple[str, Any]]:
         path = f"{at}.{name}"
         if path == "classifier.max_norm":
             yield from fields(MaxNormConfig, path)
-        yield path, field.annotation
+        named = next((one.names for one in field.metadata if isinstance(one, OneOf)), ())
+        yield path, Literal[named] if named else field.annotation
 
 
 FIELDS = dict(pair for name in SECTIONS for pair in fields(Recipe.model_fields[name].annotation, name))  # type: ignore[arg-type]
@@ -155,10 +159,9 @@ BESIDE: dict[str, tuple[str, list[str]]] = {
     "posthoc.direction": ("cifar100-ir100", ["posthoc={method: isotonic, direction: increasing}"]),
     "posthoc.prior": ("cifar100-ir100", ["posthoc={method: prior, prior: {apple: 1.0}}"]),
 }
-LOSS_OF = {
-    "rho": "reweighted", "gamma": "focal", "tau": "logit-adjusted", "smoothing": "label-smooth", "margin": "ldam",
-    "reweight_from": "cb", "temperature": "distill", "alpha": "distill",
-}  # fmt: skip
+# And which loss or form of head reads it.
+LOSS_OF = {name: LOSSES.readers(name)[0] for name in LOSSES.settings() if name not in ("beta", "teacher", "scale")}
+HEAD_OF = {name: HEADS.readers(name)[0] for name in HEADS.settings() if name != "scale"}
 
 
 def base(name: str, settings: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -196,6 +199,12 @@ def changed(path: str) -> list[tuple[str, list[str]]]:
         more = ", teacher: mine" if LOSS_OF[name] == "distill" else ", head: cosine" if LOSS_OF[name] == "ldam" else ""
         more += ", max_norm: null" if section == "classifier" else ""
         return [("cifar100-ir100", [f"{section}={{loss: {LOSS_OF[name]}, {name}: {value}{more}}}"])]
+    if section == "posthoc" and name in ADJUSTMENTS.settings() and name != "tau":
+        value = others(FIELDS[path], ADJUSTMENTS.settings()[name].default)[0]
+        return [("cifar100-ir100", [f"posthoc={{method: {ADJUSTMENTS.readers(name)[0]}, {name}: {value}}}"])]
+    if name in HEAD_OF:
+        value = others(FIELDS[path], SETTINGS[name].default)[0]
+        return [("cifar100-ir100", [f"{section}={{max_norm: null, head: {HEAD_OF[name]}, {name}: {value}}}"])]
     value = load_recipe("cifar100-ir100")
     for part in path.split("."):
         value = getattr(value, part)
@@ -215,6 +224,9 @@ def changed(path: str) -> list[tuple[str, list[str]]]:
 
 def of_their_own(path: str) -> bool:
     """A field that every set of one's own has at a value of its own, and other sets have not."""
+    section, _, name = path.partition(".")
+    if section == "features" and name in HEAD_OF and not HEADS[HEAD_OF[name]].first_stage:
+        return True
     return path in NO_DEPARTURE or (
         all(protocol.USUAL[source].get(path) is protocol.ANY for source in ("images", "embeddings"))
         and path not in BESIDE
@@ -426,14 +438,14 @@ def test_every_head_of_the_papers_table_is_none_of_the_departures(name: str, row
     assert {*(departures(own, behind) or [])} - still == {*(departures(recipe) or [])} - still
 
 
-@pytest.mark.parametrize("row", TRAINED)
+@pytest.mark.parametrize("row", [row for row, entry in ROWS.items() if entry.sets is not None])
 def test_a_head_beside_the_papers_departs_by_itself_and_is_said_by_its_name_in_a_table(row: Any) -> None:
     recipe = load_recipe("cifar100-ir100")
     settings = HeadSettings(teacher="mine") if row == "distill" else None
     own = recipe.model_copy(update={"classifier": recipe.classifier.as_row(row, recipe.features, settings)})
     more = {*(departures(own, origin("classifier")) or [])} - {*(departures(recipe) or [])}
     assert more, "no row of the paper"
-    _, differing = of_table(recipe, {f"+ {row}": OfRow(own, origin("classifier"), [*TRAINED[row]])})
+    _, differing = of_table(recipe, {f"+ {row}": OfRow(own, origin("classifier"), [*(ROWS[row].sets or {})])})
     left = {*(differing or [])} - {LAST, FLIP, CACHED}
     assert not left & more or row in ("ldam", "distill"), "its name says it"
 
@@ -443,7 +455,7 @@ def test_in_a_table_what_some_rows_have_is_told_with_their_names_and_what_all_ha
 
     def row(name: Any, lr: float | None, *stages: str) -> OfRow:
         section = recipe.classifier.as_row(name, recipe.features, HeadSettings(lr=lr))
-        named = [*TRAINED.get(name, {})]
+        named = [*(ROWS[name].sets or {})]
         return OfRow(recipe.model_copy(update={"classifier": section}), origin(*stages), named)
 
     rows = {

@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wbltr.cli.console import Console
@@ -176,7 +176,6 @@ def test_a_dash_of_the_paper_is_never_a_zero(capsys: pytest.CaptureFixture[str])
     assert "ACE,,,,56.6" in comma_separated(table)
 
 
-@settings(deadline=None)
 @given(st.lists(CELLS, min_size=2, max_size=4))
 def test_python_reads_back_every_row_of_csv(cells: list[str]) -> None:
     text = f"{csv_line(cells)}\n"

@@ -9,23 +9,25 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from wbltr.config import Config, Teacher, Weights
+from wbltr.config import Config, OneOf, Teacher, Weights
 from wbltr.data.known import CONTENT
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.losses import SETTINGS
+from wbltr.methods.rows import ROWS
 from wbltr.pipeline import Artifact, Node, Runtime, header, make
 from wbltr.recipe import (
-    Adjustment,
     ClassifierConfig,
     EvalConfig,
     FeaturesConfig,
+    HeadSettings,
     MaxNormConfig,
     Part,
     PosthocConfig,
     Recipe,
 )
 from wbltr.recipe_file import load_recipe, recipe_names
-from wbltr.rows import HeadSettings, Row
 from wbltr.stages import (
     CLASSIFIER,
     DATASET,
@@ -66,7 +68,7 @@ def finetuned(**changes: Any) -> FinetuneStageConfig:
 
 def every_adjustment() -> list[PosthocConfig]:
     """Every post-hoc method, τ given and chosen."""
-    return [PosthocConfig(method=method, tau=tau) for method in get_args(Adjustment) for tau in (1.0, "val")]
+    return [PosthocConfig(method=method, tau=tau) for method in ADJUSTMENTS for tau in (1.0, "val")]
 
 
 def every_config() -> list[tuple[str, Any]]:
@@ -106,8 +108,10 @@ def literals(annotation: Any) -> list[Any]:
 def variants(config: Config) -> Iterator[Config]:
     """The config with any two of its choices set to any of their words, whether that makes sense or not."""
     fields = type(config).model_fields
-    words = {name: {getattr(config, name), *literals(field.annotation)} for name, field in fields.items()
-             if literals(field.annotation)}  # fmt: skip
+    named = {name: [n for one in field.metadata if isinstance(one, OneOf) for n in one.names] for name, field in fields.items()}
+    words = {name: {getattr(config, name), *named[name], *literals(field.annotation)} for name, field in fields.items()
+             if named[name] or literals(field.annotation)}  # fmt: skip
+    words = {name: values - {"none"} if name == "method" else values for name, values in words.items()}
     yield config
     for names in combinations(words, min(2, len(words))):
         for values in product(*(words[name] for name in names)):
@@ -133,7 +137,7 @@ def test_embeddings_of_the_test_part_are_handed_to_eval_alone() -> None:
     teacher = Teacher(artifact="0" * 64, network="small", mean=(0.5,), std=(0.5,))
     recipe = RECIPE.model_copy(update={"heads": {"distill": HeadSettings(teacher=teacher)}})
     chain = Chain(recipe, Lineage(teachers={"0" * 64: Artifact("0" * 64, {"stage": "features"})}))
-    heads = [chain.row(row) for row in get_args(Row)]
+    heads = [chain.row(row) for row in ROWS]
     heads += [chain.posthoc(section, heads[-1]) for section in every_adjustment()]
     made = {"features": RECIPE.features.hashed(), "finetune": finetuned().hashed()}
     readers, seen = set(), set()
@@ -182,11 +186,12 @@ def test_golden_keys_do_not_move() -> None:
 
 def test_every_field_of_every_section_moves_its_key() -> None:
     """Flip each field in turn: all of them can change a number."""
-    of_the_loss = {
-        "rho": 0.5, "gamma": 1.0, "tau": 2.0, "smoothing": 0.5, "margin": 0.1, "reweight_from": 3, "head": "cosine",
-        "scale": 16.0, "teacher": Teacher(artifact="a" * 64, network="small", mean=(0.5,), std=(0.5,)), "temperature": 2.0,
-        "alpha": 0.5,
-    }  # fmt: skip
+    teacher = Teacher(artifact="a" * 64, network="small", mean=(0.5,), std=(0.5,))
+    other = {"natural": 3, "teacher": teacher}
+    of_the_loss = {name: other.get(s.kind) or s.default / 2 for name, s in SETTINGS.items()} | {
+        "head": "cosine",
+        "methods_file": "b" * 64,
+    }
     changed: dict[str, dict[str, Any]] = {
         "features": {
             "network": "resnet32", "epochs": 1, "batch_size": 2, "micro_batch": 2, "lr": 1.0, "momentum": 0.5,
@@ -217,7 +222,7 @@ def test_every_field_of_every_section_moves_its_key() -> None:
 def test_a_head_is_measured_on_the_network_that_it_is_for() -> None:
     chain = Chain(RECIPE)
     for row, stage in (("cb-wd-max", FEATURES), ("cb-wd-max-last2", FINETUNE), ("naive", FEATURES)):
-        node = chain.measured(row)  # type: ignore[arg-type]
+        node = chain.measured(row)
         head, embeddings = node.inputs["head"], node.inputs["embeddings"]
         assert isinstance(embeddings, Node)
         (network,) = (given for name, given in embeddings.inputs.items() if name != "dataset")
@@ -328,14 +333,14 @@ def test_roots_are_looked_at_in_the_documented_order(tmp_path: Path, monkeypatch
 
 
 def test_an_adjustment_is_keyed_by_the_settings_that_its_method_has_and_no_others() -> None:
-    other = {"tau": 0.3, "direction": "increasing", "prior": {"cat": 1.0}}
-    used = {"tau": "tau", "logit-adjust": "tau", "logit-adjust-mult": "tau", "isotonic": "direction", "prior": "prior"}
-    for method in get_args(Adjustment):
+    kinds = {"number": 0.3, "word": "increasing", "shares": {"cat": 1.0}}
+    other = {name: kinds[setting.kind] for name, setting in ADJUSTMENTS.settings().items()}
+    for method in ADJUSTMENTS:
         plain = PosthocConfig(method=method)
         own = PosthocStageConfig.of(plain)
         moved = {k for k, v in other.items() if PosthocStageConfig.of(plain.model_copy(update={k: v})) != own}
-        assert moved == ({used[method]} if method in used else set()), method
-        assert set(own.hashed()) - {"method"} == (moved or {"l2": {"tau"}}.get(method, set()))
+        assert moved == {setting.name for setting in ADJUSTMENTS[method].settings}, method
+        assert set(own.hashed()) == {"method", *moved, *ADJUSTMENTS[method].fixed}
 
 
 def test_posthoc_none_and_what_is_fitted_without_validation_are_refused() -> None:

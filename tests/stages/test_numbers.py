@@ -165,10 +165,14 @@ def test_a_relative_radius_lies_between_the_first_stages_norms(images: Tensors, 
 
 
 def deep_and_coloured(images: Tensors) -> Tensors:
-    """One epoch of a ResNet-20 with every kind of augmentation, on digits made coloured."""
+    """One epoch of a ResNet-20 with every kind of augmentation, on digits made coloured.
+
+    The learning rate is small: at 0.1 the roundings of another processor grow to 2 %, at 0.01 they stay below 3e-6
+    (ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY set to each of their levels).
+    """
     coloured = {**images, "train.images": np.repeat(images["train.images"], 3, axis=1)}
     section = RECIPE.features.model_copy(
-        update={"network": "resnet20", "epochs": 1, "augment": "crop-flip", "mean": (0.3,) * 3, "std": (0.4,) * 3}
+        update={"network": "resnet20", "epochs": 1, "lr": 0.01, "augment": "crop-flip", "mean": (0.3,) * 3, "std": (0.4,) * 3}
     )
     return as_arrays(features.run(section, {"dataset": coloured}, RUNTIME))
 
@@ -215,7 +219,7 @@ GOLDEN: dict[str, Any] = {
     "dataset.val": [1105, 1106, 1128, 1153, 1157],
     "features.loss": [1.8613439540394017, 1.341590474765809, 1.0998764991760255, 1.003948950767517],
     "features.norm": 2.913644552230835,
-    "features.resnet20": [1.8869147386707243, 2.1230223178863525],
+    "features.resnet20": [1.8948349, 1.9460529],
     "embeddings.mean": 0.3077735900878906,
     "classifier.loss": [0.571421570856063, 0.5673851022954847, 0.5464194914356607],
     "classifier.norm": 2.8188345432281494,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from small_chain import RECIPE, RUNTIME, Tensors, as_arrays
 
 from wbltr.errors import WbltrError
 from wbltr.functional.calibration import negative_log_likelihood
-from wbltr.functional.logits import Kind, head_logits
-from wbltr.recipe import Adjustment, EvalConfig, PosthocConfig
+from wbltr.functional.logits import head_logits
+from wbltr.methods.heads import KINDS
+from wbltr.recipe import EvalConfig, PosthocConfig
 from wbltr.stages import POSTHOC, EmbeddingsStageConfig, PosthocStageConfig, embeddings, posthoc
 from wbltr.stages import eval as evaluation
 
@@ -36,7 +37,7 @@ def embedded(images: Tensors, first: Tensors) -> Tensors:
     }
 
 
-def of_kind(kind: Kind, first: Tensors) -> dict[str, Any]:
+def of_kind(kind: str, first: Tensors) -> dict[str, Any]:
     """The first stage's head; as a cosine head; with a gate."""
     head = {name: first[name] for name in ("head.weight", "head.bias")}
     if kind == "cosine":
@@ -68,10 +69,10 @@ def shares_of(images: Tensors) -> list[float]:
     return [float(n) / float(images["class_counts"].sum()) for n in images["class_counts"]]
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tau", [0.0, 1.0, 0.7])
 def test_logit_adjustment_takes_tau_times_the_log_share_from_each_logit(
-    images: Tensors, first: Tensors, embedded: Tensors, kind: Kind, tau: float
+    images: Tensors, first: Tensors, embedded: Tensors, kind: str, tau: float
 ) -> None:
     head = of_kind(kind, first)
     found = logits_of(adjust(head, images, embedded, method="logit-adjust", tau=tau), embedded)
@@ -82,7 +83,7 @@ def test_logit_adjustment_takes_tau_times_the_log_share_from_each_logit(
 
 @pytest.mark.parametrize("kind", ["linear", "gated"])
 def test_multiplicative_logit_adjustment_divides_each_logit_by_the_share_to_the_tau(
-    images: Tensors, first: Tensors, embedded: Tensors, kind: Kind
+    images: Tensors, first: Tensors, embedded: Tensors, kind: str
 ) -> None:
     head = of_kind(kind, first)
     found = logits_of(adjust(head, images, embedded, method="logit-adjust-mult", tau=0.65), embedded)
@@ -92,9 +93,7 @@ def test_multiplicative_logit_adjustment_divides_each_logit_by_the_share_to_the_
 
 
 @pytest.mark.parametrize("method", ["tau", "logit-adjust", "logit-adjust-mult"])
-def test_tau_is_the_smallest_of_the_best_on_validation(
-    images: Tensors, first: Tensors, embedded: Tensors, method: Adjustment
-) -> None:
+def test_tau_is_the_smallest_of_the_best_on_validation(images: Tensors, first: Tensors, embedded: Tensors, method: str) -> None:
     head = of_kind("linear", first)
     made = adjust(head, images, embedded, method=method, tau="val")
     taus = [round(0.1 * step, 1) for step in range(31)]
@@ -123,9 +122,9 @@ def test_isotonic_norms_go_one_way_and_keep_their_mean_and_the_rows_directions(
     np.testing.assert_allclose(made["head.weight"] / after[:, None], first["head.weight"] / before[:, None], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_temperature_is_the_best_of_a_fine_grid_and_keeps_every_prediction(
-    images: Tensors, first: Tensors, embedded: Tensors, kind: Kind
+    images: Tensors, first: Tensors, embedded: Tensors, kind: str
 ) -> None:
     head = of_kind(kind, first)
     made = adjust(head, images, embedded, method="temperature")
@@ -157,7 +156,7 @@ def test_temperature_lowers_nll_and_ece_and_leaves_every_accuracy(
 
 @pytest.mark.parametrize("kind", ["linear", "gated"])
 def test_vector_scaling_is_no_worse_than_a_temperature_and_no_small_step_makes_it_better(
-    images: Tensors, first: Tensors, embedded: Tensors, kind: Kind
+    images: Tensors, first: Tensors, embedded: Tensors, kind: str
 ) -> None:
     head, labels = of_kind(kind, first), torch.from_numpy(embedded["val.labels"])
     made = logits_of(adjust(head, images, embedded, method="vector"), embedded)
@@ -171,8 +170,8 @@ def test_vector_scaling_is_no_worse_than_a_temperature_and_no_small_step_makes_i
             assert float(negative_log_likelihood(moved, labels)) >= least - 1e-5
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
-def test_a_prior_reweights_every_probability_by_bayes(images: Tensors, first: Tensors, embedded: Tensors, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prior_reweights_every_probability_by_bayes(images: Tensors, first: Tensors, embedded: Tensors, kind: str) -> None:
     head = of_kind(kind, first)
     shuffled = dict(sorted(SHARES.items(), key=lambda item: -item[1]))  # by name, not by place
     found = logits_of(adjust(head, images, embedded, method="prior", prior=shuffled), embedded).softmax(1)
@@ -197,7 +196,7 @@ def test_a_uniform_prior_predicts_as_logit_adjustment_at_tau_1(images: Tensors, 
     + [("gated", method) for method in ("l2", "tau", "isotonic")],
 )
 def test_what_a_kind_of_head_does_not_have_is_refused_by_name(
-    images: Tensors, first: Tensors, embedded: Tensors, kind: Kind, method: Adjustment
+    images: Tensors, first: Tensors, embedded: Tensors, kind: str, method: str
 ) -> None:
     with pytest.raises(WbltrError, match=rf"posthoc {method} .* {kind} head") as told:
         adjust(of_kind(kind, first), images, embedded, method=method)
@@ -223,7 +222,7 @@ def test_a_prior_names_every_class_and_no_other(
 
 
 @pytest.mark.parametrize("method", ["tau", "logit-adjust", "temperature", "vector"])
-def test_an_empty_validation_part_is_named(images: Tensors, first: Tensors, embedded: Tensors, method: Adjustment) -> None:
+def test_an_empty_validation_part_is_named(images: Tensors, first: Tensors, embedded: Tensors, method: str) -> None:
     empty = {"val.embeddings": embedded["val.embeddings"][:, :0], "val.labels": embedded["val.labels"][:0]}
     with pytest.raises(WbltrError, match="the validation part is empty"):
         adjust(of_kind("linear", first), images, empty, method=method)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from wbltr.errors import WbltrError
+from wbltr.methods.rows import Row
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig, Recipe
-from wbltr.rows import Row
 from wbltr.studies.space import DEFAULT, Choice, Interval, Space, Target, at_the_edge, check, classifier_of, parse
 from wbltr.studies.tune import study_name
 

@@ -31,6 +31,10 @@ def answer(command: str, request: Request, work: Callable[[], None]) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # what is wrong with an image is told by its name
     try:
         console.leads = team().leads
+        if request.methods is not None:
+            from wbltr.methods.own import add_methods
+
+            add_methods(request.methods)
         work()
     except WbltrError as error:
         if request.debug:

@@ -34,6 +34,7 @@ ORDER = (
     "export",
     "rerun",
     "recipe",
+    "methods",
     "store",
     "status",
 )
@@ -325,6 +326,21 @@ def rerun(
     from wbltr.cli import rerunning
 
     rerunning.rerun(request, artifact, check)
+
+
+@verb(app, "methods", EVERYWHERE)
+def methods(
+    request: Request,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="loss, head, posthoc or row.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, in full.")] = None,
+) -> None:
+    """Example:  wbltr methods loss focal
+
+    The losses, heads, post-hoc methods and rows, with their settings, defaults and sources.
+    """
+    from wbltr.cli import methods as tables
+
+    tables.methods(request, kind, name)
 
 
 @verb(app, "status", EVERYWHERE)

@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 from wbltr.cli.start import overlaid
+from wbltr.methods.rows import ROWS, Row
 from wbltr.pipeline import Artifact
 from wbltr.recipe import PosthocConfig, Recipe
 from wbltr.report.provenance import OfRow, Origin
-from wbltr.rows import TRAINED, Row
 from wbltr.stages import Lineage, lineage
 from wbltr.store import Corrupt, Store, Vanished
 
@@ -30,7 +30,7 @@ def behind(store: Store, recipe: Recipe, measured: Artifact, row: Row | None = N
         made = made.model_copy(update={"posthoc": PosthocConfig.model_validate(own | {"of": _of(line)})})
     if "eval" in line.known:
         made = made.model_copy(update={"eval": type(recipe.eval).model_validate(dict(line.known["eval"].config))})
-    return OfRow(made, _origin(store, line), [*TRAINED.get(row, {})] if row is not None else [])
+    return OfRow(made, _origin(store, line), [*(ROWS[row].sets or {})] if row is not None else [])
 
 
 def _of(line: Lineage) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wbltr.errors import WbltrError
 from wbltr.recipe import Recipe
@@ -49,12 +50,7 @@ def refuse_clash(out: Path, wanted: Sequence[tuple[str, Path | None]], settings:
         if _real(own) != _real(place):
             raise clash(out, f"it has {field}: {own}" if own else f"it has no {field}")
     asked = [setting for setting in settings if setting.partition("=")[0].partition(".")[0].strip() not in PLACES]
-    try:
-        bare = Recipe.model_validate({"name": there.name} | value)  # paths as they are written
-        same = revise_recipe(bare, asked) == bare
-    except (WbltrError, ValueError):  # it extends another, or these settings do not go with the rest of it
-        same = False
-    if not same:
+    if not holds(there, value, asked):
         raise clash(out, f"it was not made with {' '.join(f'--set {setting}' for setting in asked)}".rstrip(), command)
     lines = text.split("\n")
     paths = [tuple(setting.partition("=")[0].strip().split(".")) for setting in asked]
@@ -62,6 +58,20 @@ def refuse_clash(out: Path, wanted: Sequence[tuple[str, Path | None]], settings:
         marked = lines[int(line.rpartition(":")[2]) - 1].rstrip().endswith(f"# {AS_SET}")
         if marked and len(below) <= 2 and not any(path[: len(below)] == below[: len(path)] for path in paths):
             raise clash(out, f"its {'.'.join(below)} was set when it was made, and is not now", command)
+
+
+def holds(there: Recipe, written: Mapping[str, Any], settings: Sequence[str]) -> bool:
+    """Whether a recipe has these settings already.
+
+    Args:
+        there, written: the recipe, and its file's content.
+        settings: --set.
+    """
+    try:
+        bare = Recipe.model_validate({"name": there.name} | written)  # paths as they are written
+        return revise_recipe(bare, settings) == bare
+    except (WbltrError, ValueError):  # it extends another, or these settings do not go with the rest of it
+        return False
 
 
 def _real(place: str | Path | None) -> str:

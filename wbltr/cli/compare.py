@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import get_args
 
 from wbltr.cli.maker import Maker
 from wbltr.cli.seeds import with_seed
 from wbltr.cli.session import Session
 from wbltr.cli.side_by_side import Runs, tell
 from wbltr.errors import WbltrError, closest
+from wbltr.methods.rows import ROWS, Row
 from wbltr.pipeline import Artifact, Node, artifact, planned
 from wbltr.recipe import FeaturesConfig, Recipe
 from wbltr.report.tables import rows_of
 from wbltr.report.words import count
-from wbltr.rows import Row
 
-KNOWN: tuple[Row, ...] = get_args(Row)
+KNOWN = tuple(ROWS)
 NAIVE: tuple[Row, ...] = ("naive", "naive-tau")
 
 

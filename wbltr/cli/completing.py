@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import typer
 
@@ -31,7 +30,7 @@ def refs(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def rows(incomplete: str) -> list[str]:
     """Rows of a table; in a list such as `tau,l2` the last one is completed."""
-    from wbltr.rows import Row
+    from wbltr.methods.rows import ROWS
 
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{row}" for row in get_args(Row) if row.startswith(last)]
+    return [f"{before}{comma}{row}" for row in ROWS if row.startswith(last)]

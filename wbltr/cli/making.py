@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
+from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.pipeline import Artifact, Node
 from wbltr.recipe import Part, Recipe
 from wbltr.recipe_file import parse_yaml
@@ -129,11 +131,11 @@ def train_classifier(request: Request) -> None:
     session.deliver(session.chain.classifier(), "wbltr eval --splits many,medium,few")
 
 
-def posthoc(request: Request, method: str, **settings: str) -> None:
+def posthoc(request: Request, method: str, settings: Mapping[str, str]) -> None:
     """Adjust a head: what --from names, else the first stage's unless posthoc.of says otherwise.
 
     Args:
-        settings: the fields of the posthoc section that the command itself sets.
+        settings: the fields of the posthoc section that the command itself sets; of shares the name of a file, or a word.
     """
     for text in request.set:
         field = text.partition("=")[0].strip()
@@ -141,7 +143,10 @@ def posthoc(request: Request, method: str, **settings: str) -> None:
             hint = f"what it takes: wbltr posthoc {method} --help"
             raise WbltrError(f"--set {text}: the command itself says so", hint, "usage")
     verb = Verb(f"posthoc {method}", "latest/features", CARRY_A_HEAD, ("name", "posthoc", "eval"))
-    own = (f"posthoc.{name}={value}" for name, value in settings.items())
+    files = {s.name: settings[s.name] for s in ADJUSTMENTS[method].settings if s.kind == "shares"}
+    shares = {name: _shares(name, file) for name, file in files.items() if file not in ADJUSTMENTS.settings()[name].words}
+    own = [f"posthoc.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in shares.items()]
+    own += [f"posthoc.{name}={value}" for name, value in settings.items() if name not in shares]
     session = Session(verb, request, (f"posthoc.method={method}", *own, "posthoc.of=features"))
     start = session.start
     if start is not None and start.stage != "features" and any(t.startswith("posthoc.of=") for t in request.set):
@@ -153,18 +158,18 @@ def posthoc(request: Request, method: str, **settings: str) -> None:
 
 
 def _refuse_a_prior_twice(session: Session, method: str, start: Artifact | None) -> None:
-    """`prior` and a given τ of the logit adjustments take the head to be trained on the classes as they come.
+    """What moves logits by the classes' sizes takes the head to be trained on the classes as they come; a τ may be chosen.
 
     Raises:
-        WbltrError: code "usage" where `prior` would correct once more what training has corrected.
+        WbltrError: code "usage" where it would correct once more what training has corrected.
     """
-    by_counts = method == "prior" or (method.startswith("logit-adjust") and session.recipe.posthoc.tau != "val")
-    if not by_counts:
+    entry = ADJUSTMENTS[method]
+    if not entry.by_counts or (entry.has("tau") and session.recipe.posthoc.tau == "val"):
         return
     if (already := balanced_by(start.config if start is not None else _head_section(session.recipe))) is None:
         return
     told = f"posthoc {method}: this head was balanced already ({already}); the classes' sizes would count twice"
-    if method == "prior":
+    if not entry.has("tau"):
         raise WbltrError(told, "start from a head of loss: ce, for example --from latest/features", "usage")
     session.console.notice(f"{told}; τ by validation: wbltr posthoc {method} --tau val")
 
@@ -174,24 +179,19 @@ def _head_section(recipe: Recipe) -> dict[str, Any]:
     return section.model_dump(mode="json")
 
 
-def posthoc_prior(request: Request, prior: str) -> None:
-    """Adjust a head to a known prior: `uniform`, or a file of class name → share."""
-    posthoc(request, "prior", prior=prior if prior == "uniform" else json.dumps(_shares(prior), ensure_ascii=False))
-
-
-def _shares(name: str) -> dict[str, float]:
+def _shares(option: str, name: str) -> dict[str, float]:
     """A YAML or JSON file of class name → share; JSON is YAML."""
     hint = "uniform, or a YAML or JSON file with a line 'class name: share' for each class"
     try:
         found, _ = parse_yaml(read_regular(Path(name), LARGEST_PRIOR).decode("utf-8-sig"), name)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise WbltrError(f"--prior {name}: {why}", hint, "usage") from None
+        raise WbltrError(f"--{option} {name}: {why}", hint, "usage") from None
     if not isinstance(found, dict) or not found:
-        raise WbltrError(f"--prior {name}: expected class names with a share each", hint, "usage")
+        raise WbltrError(f"--{option} {name}: expected class names with a share each", hint, "usage")
     for label, share in found.items():
         if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share < math.inf:
-            raise WbltrError(f"--prior {name}: {label}: expected a share above 0, found {share!r}", hint, "usage")
+            raise WbltrError(f"--{option} {name}: {label}: expected a share above 0, found {share!r}", hint, "usage")
     return found
 
 
@@ -217,9 +217,13 @@ def evaluate(request: Request, splits: str) -> None:
     found = session.behind(made)
     under = caption(found.recipe, made.artifact.config, tensors, name, origin=found.origin)
     better = f"wbltr posthoc temperature --from {measured.object_id[:12]}"
-    if session.recipe.dataset.val == "none" or measured.config.get("method") in ("temperature", "vector"):
+    if session.recipe.dataset.val == "none" or _calibrated(measured):
         better = ""
     session.console.table(columns, [row], f"{under}\n{measures(result, better)}")
+
+
+def _calibrated(head: Artifact) -> bool:
+    return head.stage == "posthoc" and bool(ADJUSTMENTS[head.config["method"]].calibrates)
 
 
 def _splits(text: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import typer
 from wbltr.cli.request import Request
 from wbltr.errors import address
 
-EVERYWHERE = ("store", "json", "quiet", "debug", "no_color")
+EVERYWHERE = ("methods", "store", "json", "quiet", "debug", "no_color")
 MAKING = ("recipe", "set", "name", "root", "seed", "device", "threads", "force", "dry_run", *EVERYWHERE)
 REPEATING = tuple(name for option in MAKING for name in ((option, "seeds") if option == "seed" else (option,)))
 STARTING = ("start", *MAKING)

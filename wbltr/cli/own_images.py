@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbltr.cli.answer import stop_requested, stoppable
-from wbltr.cli.clash import clash, refuse_clash
+from wbltr.cli.clash import clash, holds, refuse_clash
 from wbltr.cli.class_chart import class_chart
 from wbltr.cli.console import Console
 from wbltr.cli.progress import Progress
@@ -23,10 +23,10 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.cli.writing import expanded, suffix_of, write_file
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, address
 from wbltr.pipeline import Runtime
 from wbltr.recipe import Recipe
-from wbltr.recipe_file import load_recipe, with_field
+from wbltr.recipe_file import load_recipe, parse_yaml, revise_recipe, with_field
 from wbltr.recipe_writer import OwnSet, dataset_choices, recipe_of, recipe_text, said
 from wbltr.stages import kept_from, settle_images
 from wbltr.store import Store
@@ -49,8 +49,10 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     out = recipe_file(place, out)
     suffix_of(out, (".yaml", ".yml"))
     if not os.path.exists(os.path.expanduser(place)):  # noqa: PTH110, PTH111 - a name that is too long is not there, either
+        if (elsewhere := address(place)) is not None:
+            raise elsewhere
         raise WbltrError(f"{place}: no such folder or table", "name your pictures: --images DIR, or --csv FILE", "missing")
-    settings = [*([f"dataset.on_bad_image={request.on_bad_image}"] if request.on_bad_image else []), *request.set]
+    settings = [*_flag(request), *request.set]
     # A mistyped setting comes before the work.
     recipe_of(name_after(out), str(place), "", dataset_choices(OwnSet(1, 8, False, ())), settings)
     file = out if out.is_absolute() or str(out).startswith(".") else f"./{out}"
@@ -77,7 +79,7 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
     made = session.make(session.chain.dataset)
     session.name_results([made])
     if request.json:
-        counts = dict(zip(images.class_names, parts.counts.tolist(), strict=True))
+        counts = dict(zip(parts.class_names, parts.counts.tolist(), strict=True))
         console.document(session.document(made, {"recipe": str(out), "class_counts": counts}))
     else:
         console.result(made.artifact.object_id)
@@ -86,7 +88,7 @@ def make_dataset(request: Request, place: Path, out: Path | None) -> None:
 
         for line in remarks(made.artifact.record["metrics"]):
             console.notice(line)
-    for line in _summary(images.class_names, parts):
+    for line in _summary(parts.class_names, parts):
         console.notice(line)
     console.notice(f"next: {command}")
 
@@ -99,17 +101,23 @@ def made_before(request: Request, place: Path, out: Path | None) -> Request | No
     """
     out = recipe_file(place, out)
     recipe = recipe_there(out, place)
-    if recipe is None or request.set or request.on_bad_image:
+    if recipe is None or (request.set and not holds(recipe, parse_yaml(out.read_text("utf-8-sig"), out.name)[0], request.set)):
         return None
     console = Console(json=request.json, quiet=request.quiet, no_color=request.no_color)
     store = Store.open(request.store)
     with _told(console, request) as runtime:
         # In silence: what there is to say of the files is said with the command itself.
-        _, images = settle_images(store, recipe, replace(runtime, notice=lambda _: None), request.root)
-    if images is None or kept_from(store, recipe.dataset, images) is None:
+        seen = revise_recipe(recipe, _flag(request))
+        _, images = settle_images(store, seen, replace(runtime, notice=lambda _: None), request.root)
+    if images is None or kept_from(store, seen.dataset, images) is None:
         return None
     console.notice(f"{out} is there already, and is kept")
-    return replace(request, recipe=f"{out.parent}/{out.name}", images=None)
+    return replace(request, recipe=f"{out.parent}/{out.name}", images=None, set=[])
+
+
+def _flag(request: Request) -> list[str]:
+    """--on-bad-image as a setting."""
+    return [f"dataset.on_bad_image={request.on_bad_image}"] if request.on_bad_image else []
 
 
 def recipe_file(place: Path, out: Path | None) -> Path:
@@ -127,30 +135,37 @@ def recipe_there(out: Path, place: Path) -> Recipe | None:
 
 
 def keep_parts(session: Session) -> None:
-    """Write into the recipe's file from which dataset its images keep their parts; nothing else of it changes.
+    """Write into the recipe's file from which dataset its images keep their parts, and --on-bad-image; nothing else changes.
 
     Raises:
         WbltrError: code "usage" where the file cannot hold it, "disk".
     """
     kept, name = session.recipe.dataset.parts_from, str(session.request.recipe)
     before = load_recipe(name)
-    if kept is None or before.dataset.parts_from == kept:
+    flag = _flag(session.request)
+    wanted = {"parts_from": kept} | ({"on_bad_image": session.request.on_bad_image} if flag else {})
+    fields = {field: value for field, value in wanted.items() if getattr(before.dataset, field) != value}
+    if kept is None or not fields:
         return
-    if session.request.images is not None or any(text.strip().startswith("dataset") for text in session.request.set):
+    settings = [text for text in session.request.set if text not in flag]
+    if session.request.images is not None or any(text.strip().startswith("dataset") for text in settings):
         told = f"{name} is for other images or settings and stays as it is: here --set dataset.parts_from={kept}"
         session.console.notice(told)
         return
     path = Path(name).resolve()
     data = path.read_bytes()
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
-    text = with_field(data.decode("utf-8-sig"), "dataset", "parts_from", f'"{kept}"')
+    text = data.decode("utf-8-sig")
+    for field, value in fields.items():
+        text = with_field(text, "dataset", field, f'"{value}"')
     write_file(path, mark + text.encode())
-    after = before.model_copy(update={"dataset": before.dataset.model_copy(update={"parts_from": kept})})
+    after = before.model_copy(update={"dataset": before.dataset.model_copy(update=fields)})
     if load_recipe(name) != after:
         write_file(path, data)
-        hint = f"write it yourself, below dataset: parts_from: {kept}"
-        raise WbltrError(f"{name}: cannot take in dataset.parts_from", hint, "usage")
-    session.console.notice(f"{name}: dataset.parts_from is now {kept[:12]}; nothing else has changed")
+        hint = f"write it yourself, below dataset: {', '.join(f'{field}: {value}' for field, value in fields.items())}"
+        raise WbltrError(f"{name}: cannot take in {', '.join(f'dataset.{field}' for field in fields)}", hint, "usage")
+    told = ", ".join(f"dataset.{field} is now {str(value)[:12]}" for field, value in fields.items())
+    session.console.notice(f"{name}: {told}; nothing else has changed")
 
 
 @contextmanager
@@ -192,7 +207,7 @@ def _text(out: Path, request: Request, found: Suited) -> str:
     table = images.place != images.root
     root = near(images.root) if table and request.root is not None else ""
     title = (
-        f"Written by wbltr make-dataset for {len(images.files.paths):,} pictures of {len(images.class_names)} classes; "
+        f"Written by wbltr make-dataset for {len(images.files.paths):,} pictures of {len(found.parts.class_names)} classes; "
         "yours to change.\nThe reasons stand beside the values; what is not written here has its default: wbltr recipe show."
     )
     return recipe_text(found.recipe, found.choices, title, near(images.place), root)

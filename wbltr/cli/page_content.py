@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from wbltr.cli.behind import behind
 from wbltr.cli.request import Request
 from wbltr.cli.session import Session
+from wbltr.methods.rows import Row
 from wbltr.pipeline import Artifact, Made, artifact, artifacts, planned
 from wbltr.recipe import Part, Recipe
 from wbltr.recipe_file import load_recipe, recipe_names
 from wbltr.report.caption import caption
 from wbltr.report.told import Measured, Told
 from wbltr.report.words import label
-from wbltr.rows import Row
 from wbltr.stages import STAGES, Chain, Lineage, lineage
 from wbltr.store import Corrupt, Store, Vanished
 

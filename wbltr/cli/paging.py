@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import get_args
 
 from wbltr.cli.page_content import Found, asked, command, content
 from wbltr.cli.request import Request
@@ -12,17 +11,17 @@ from wbltr.cli.session import Session
 from wbltr.cli.start import Verb, overlaid
 from wbltr.cli.writing import expanded, suffix_of, write_file
 from wbltr.errors import WbltrError
+from wbltr.methods.rows import ROWS, Row
 from wbltr.pipeline import Artifact, planned
 from wbltr.recipe_file import load_recipe, recipe_from_record
 from wbltr.report.results import accuracies
 from wbltr.report.words import count
-from wbltr.rows import Row
 from wbltr.stages import Chain, Lineage, lineage, settle_teachers
 from wbltr.store import Store
 
 FILE = Path("report.html")
 REPORT = Verb("report", "latest/eval", ("eval",), make_first="wbltr run --recipe digits-ir50", study=True)
-KNOWN: tuple[Row, ...] = get_args(Row)
+KNOWN = tuple(ROWS)
 
 
 def report(request: Request, out: Path | None) -> None:

@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args
 
 from wbltr.cli.maker import Maker
 from wbltr.cli.session import Session
+from wbltr.methods.rows import Row
 from wbltr.pipeline import Artifact, Node, planned
 from wbltr.recipe import MaxNormConfig
 from wbltr.report.words import label
-from wbltr.rows import Row
 from wbltr.stages import Lineage
 from wbltr.store import Store
 

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from wbltr.cli.behind import behind
 from wbltr.cli.console import Console
@@ -22,7 +21,6 @@ from wbltr.report.provenance import OfRow
 from wbltr.report.results import Spread, accuracies, spread
 from wbltr.report.tables import Table
 from wbltr.report.words import count, label
-from wbltr.rows import Row
 from wbltr.stages import Chain, Lineage, datasets_of, settle_precision, settle_teachers, settle_weights
 from wbltr.store import Store
 
@@ -187,7 +185,7 @@ def _finished(store: Store | None, request: Request, number: int, asked: tuple[s
             if made is not None:
                 tensors = store.load(made.object_id, ("accuracy.",))
                 evals.setdefault(made.object_id, (one.features.seed, accuracies(tensors)))
-                found.behind[label(row, recipe.classifier.loss)] = behind(store, one, made, cast(Row, row))
+                found.behind[label(row, recipe.classifier.loss)] = behind(store, one, made, row)
         if not evals:
             found.missing.append(row)
             continue
@@ -211,7 +209,7 @@ def _look_up_of(store: Store, recipe: Recipe, row: str, source: str) -> Artifact
     try:
         recipe, teachers = settle_teachers(store, recipe)
         settled = settle_precision(store, recipe, Runtime(), source, teachers)
-        node = Chain(settled, Lineage(source=source, teachers=teachers)).measured(cast(Row, row))
+        node = Chain(settled, Lineage(source=source, teachers=teachers)).measured(row)
     except WbltrError as error:
         if error.code not in ("recipe", "usage"):
             raise

@@ -68,6 +68,10 @@ class Request:
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: the cores that are free to use.", min=1)] = None
     force: Annotated[bool, typer.Option("--force", help="Compute again; the earlier object is kept.")] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would run, and stop.")] = False
+    methods: Annotated[
+        Path | None,
+        typer.Option("--with", help="A Python file that adds losses, heads, post-hoc methods.", metavar="FILE.py"),
+    ] = None
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False

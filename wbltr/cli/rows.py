@@ -13,11 +13,11 @@ from wbltr.cli.seeds import Share, share, with_seed
 from wbltr.cli.session import Session
 from wbltr.cores import these_cores
 from wbltr.errors import Stopped, WbltrError
+from wbltr.methods.rows import Row
 from wbltr.pipeline import Artifact, Made, Node, artifact, make_many, planned
 from wbltr.report.caption import caption
 from wbltr.report.results import SPLITS, eval_document, over_runs
 from wbltr.report.words import label
-from wbltr.rows import Row
 
 COLUMNS = ("", "all", *SPLITS)
 

@@ -12,6 +12,7 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS
 from wbltr.pipeline import Artifact, artifact
 from wbltr.recipe import FeaturesConfig, PosthocConfig
 from wbltr.report.results import class_names
@@ -21,7 +22,6 @@ from wbltr.stages import CARRY_A_HEAD, NETWORK_FIELDS
 if TYPE_CHECKING:
     from wbltr.serving.model import Served
 
-CALIBRATED_BY = {"temperature": "one temperature", "vector": "a scale and a shift of each class"}
 CERTAIN = 1e-6  # nats: below, the fit has run to its bound and would call everything certain
 
 
@@ -154,10 +154,12 @@ def _calibrated(session: Session, head: Artifact) -> tuple[Artifact, str, float 
 
 def _calibration(session: Session, head: Artifact) -> str:
     """How a head was calibrated, in words; empty where it was not. A prior laid on a calibrated head leaves it so."""
-    method = head.config.get("method") if head.stage == "posthoc" else None
-    if method in CALIBRATED_BY:
-        return f"{CALIBRATED_BY[method]}, fitted on the validation part"
-    if method == "prior":
+    if head.stage != "posthoc":
+        return ""
+    entry = ADJUSTMENTS[head.config["method"]]
+    if entry.calibrates:
+        return f"{entry.calibrates}, fitted on the validation part"
+    if entry.has("prior"):
         below = _calibration(session, artifact(session.store, head.inputs["head"]))
         return below and f"{below}, then moved to a prior"
     return ""

@@ -20,12 +20,12 @@ from wbltr.cli.seeds import seed_list, with_seed
 from wbltr.cli.start import Verb, described, overlaid, refuse_unread, starting_artifact
 from wbltr.distributed import Dismissed, team
 from wbltr.errors import WbltrError
+from wbltr.methods.rows import Row
 from wbltr.pipeline import Artifact, Made, Node, Runtime, artifact, assist, planned
 from wbltr.recipe import Recipe
 from wbltr.recipe_file import load_recipe, revise_recipe
 from wbltr.report.provenance import OfRow, document
 from wbltr.report.words import head_words, label
-from wbltr.rows import Row
 from wbltr.stages import (
     Lineage,
     check_root,

@@ -8,6 +8,7 @@ from typing import Any
 from wbltr.cli.console import number, with_deviation
 from wbltr.cli.rows import COLUMNS, tell_what_never_moved, what_never_moved
 from wbltr.cli.session import Session
+from wbltr.methods.rows import Row
 from wbltr.pipeline import Made
 from wbltr.report import uncertainty
 from wbltr.report.caption import caption
@@ -15,7 +16,6 @@ from wbltr.report.paper import figures
 from wbltr.report.results import Spread, accuracies, difference, spread
 from wbltr.report.uncertainty import REPLICATES, Paired
 from wbltr.report.words import label
-from wbltr.rows import Row
 
 Runs = dict[int, tuple[Made, Mapping[str, Any]]]  # seed → eval artifact with its tensors
 

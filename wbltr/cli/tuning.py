@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from wbltr.cli.console import number
 from wbltr.cli.making import AFTER_FEATURES
@@ -15,10 +15,11 @@ from wbltr.cli.request import Request
 from wbltr.cli.session import Session
 from wbltr.cli.start import Verb
 from wbltr.errors import WbltrError, closest
+from wbltr.methods.losses import LOSSES
+from wbltr.methods.rows import ROWS, Row
 from wbltr.pipeline import Made, artifact
 from wbltr.recipe import Recipe, available_precision
 from wbltr.report.results import accuracies, per_cent
-from wbltr.rows import Row
 from wbltr.stages import CARRY_A_HEAD
 from wbltr.store import Store
 
@@ -60,7 +61,7 @@ def classifier(request: Request, asked: Asked, batch: int) -> None:
     session = Session(CLASSIFIER, request)
     _check(session)
     section = session.recipe.classifier
-    if section.through_network or section.head != "linear" or section.loss == "distill":
+    if section.through_network or section.head != "linear" or LOSSES[section.loss].teacher:
         hint = "tune with classifier.layers=1, mode=cached, head=linear and no teacher"
         raise WbltrError("tune classifier trains linear heads on cached embeddings, many at once", hint, "recipe")
     check(section, space)
@@ -171,7 +172,7 @@ def judging_row(text: str) -> Row:
     Raises:
         WbltrError: code "usage".
     """
-    rows: tuple[Row, ...] = tuple(row for row in get_args(Row) if not row.startswith("naive") and "last" not in row)
+    rows: tuple[Row, ...] = tuple(row for row in ROWS if not row.startswith("naive") and "last" not in row)
     for row in rows:
         if row == text:
             return row

@@ -24,7 +24,10 @@ MOST_NAMED = 20_000  # columns that a recipe can name
 FEWEST_ROWS_GRID = 3  # of a grid of numbers: two are two families
 FEWEST_OF_GAPS = 3  # columns that look like a family with some left out
 ELLIPSIS = ["NAME", "…"]  # names that are the user's to give
-_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*", re.ASCII)  # what pandas calls a row's number
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*|", re.ASCII)  # what pandas calls a row's number; in CSV, nothing
+_LABEL_LIKE = re.compile(
+    r"(label|target|class|pred|prob|logit|softmax|one_?hot|y_(true|pred|hat)).*", re.IGNORECASE
+)  # what tells the label, by its name
 _RUNS = re.compile(r"[0-9]{1,9}")
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")  # what a recipe's text cannot hold
 _RANGE = re.compile(r"(.+?)(?:\.\.\.?|…)(.+)")
@@ -53,7 +56,7 @@ class Choice:
     Attributes:
         taken: names, in the order of the dimensions.
         left: the other columns but label and split.
-        sure: whether the user named them, or one is a list: nothing more is to be looked at.
+        sure: whether the user named them, or one is a list called embedding: nothing more is to be looked at.
         family: whether they are one numbered family.
     """
 
@@ -70,7 +73,7 @@ class Choice:
 
 def listed(names: Sequence[str]) -> str:
     """Names as a message has them, the middle of a long list left out."""
-    short = [shown(name) for name in (names if len(names) <= 8 else [*names[:2], names[-1]])]
+    short = [shown(name) if name.strip() else repr(name) for name in (names if len(names) <= 8 else [*names[:2], names[-1]])]
     return ", ".join(short) if len(names) <= 8 else f"{short[0]}, {short[1]} … {short[2]}"
 
 
@@ -85,7 +88,7 @@ def words(option: str, text: str | None) -> list[str]:
     """
     if text is None:
         return []
-    found = [word.strip() for word in next(csv.reader([text], skipinitialspace=True), []) if word.strip()]
+    found = [word for word in next(csv.reader([text], skipinitialspace=True), []) if word.strip()]
     if not found:
         raise WbltrError(f"{option}: names no column", f"names between commas: {option} NAME,…", "usage")
     return found
@@ -130,16 +133,25 @@ def _refused(where: str, why: str, hint: str) -> WbltrError:
 
 def flag(name: str, names: Iterable[str]) -> str:
     """A flag with names as it is typed."""
-    if (names := list(names)) == ELLIPSIS:
-        return f"{name} {','.join(names)}"
-    return f"{name} {shlex.quote(','.join(chr(34) + n + chr(34) if ',' in n else n for n in names))}"
+    if (names := list(names)) == ELLIPSIS or "" in names:  # which no word means
+        return f"{name} {','.join(ELLIPSIS)}"
+    return f"{name} {shlex.quote(','.join(map(_word, names)))}"
+
+
+def _word(name: str) -> str:
+    """A name as `words` and `_meant` read it back, in letters that can be typed."""
+    if not name.isprintable():
+        name = "".join(letter if letter.isprintable() else "?" for letter in escape(name))
+    quoted = chr(34) + name.replace(chr(34), 2 * chr(34)) + chr(34)
+    return quoted if "," in name or name.startswith(chr(34)) or name != name.strip() else name
 
 
 def _meant(where: str, word: str, free: Sequence[Column], option: str) -> list[str]:
     """The names that one word of a flag stands for, in the file's order."""
     names = [column.name for column in free]
-    if word in names:
-        return [word]
+    if found := [one for one in dict.fromkeys((word, word.strip())) if one in names]:
+        return found[:1]
+    word = word.strip()
     if any(mark in word for mark in "*?["):
         found = [
             column.name for column in free if fnmatchcase(column.name, word) and (option == "--drop" or column.kind != "other")
@@ -168,7 +180,11 @@ def _refuse_no_numbers(where: str, taken: Sequence[Column]) -> None:
 
 def _found(where: str, free: Sequence[Column], dropped: Collection[str]) -> Choice:
     """By the rule of this module's docstring."""
-    here = [column for column in free if column.name not in dropped and not column.index and not _INDEX.fullmatch(column.name)]
+    here = [
+        column
+        for column in free
+        if column.name not in dropped and not column.index and (column.kind == "list" or not _INDEX.fullmatch(column.name))
+    ]
     lists = [column for column in here if column.kind == "list"]
     numbers = [column for column in here if column.kind in ("float", "integer")]
     named = [column for column in lists if column.name in LISTS]
@@ -180,10 +196,16 @@ def _found(where: str, free: Sequence[Column], dropped: Collection[str]) -> Choi
     if lists and any(len(family.names) > 1 for family in families):
         told = "a column of lists stands beside numbered columns"
         raise _undecided(where, told, [[lists[0].name], *(family.names for family in families)])
+    if lists and numbers and _LABEL_LIKE.fullmatch(lists[0].name):
+        told = "a column of lists with a label's name stands beside columns of numbers"
+        raise _undecided(where, told, [[lists[0].name], [column.name for column in numbers]])
     if lists:
-        return Choice((lists[0].name,), (), sure=True)
+        return Choice((lists[0].name,), ())
     if text := next((column for column in here if column.name in LISTS and column.kind == "other"), None):
         raise _refused(where, f"column {text.name!r} holds {shown(text.type)}, no lists of numbers", "save lists of float32")
+    if not here and (passed := [column.name for column in free if column.kind != "other"]):
+        why = f"no column is left to take; rows' numbers, or dropped: {listed(passed)}"
+        raise _refused(where, why, f"where they are the embeddings: {flag('--columns', _pattern(passed, ()))}")
     if not numbers:
         held = ", ".join(f"{shown(column.name)} ({shown(column.type)})" for column in here[:8]) or "nothing but label and split"
         raise _refused(where, f"no column holds numbers or lists of them; found {held}", "save the embeddings as float32")
@@ -194,13 +216,12 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
     """One family, or floats alone."""
     floats = [column.name for column in numbers if column.kind == "float"]
     integers = [column.name for column in numbers if column.kind == "integer"]
+    whole = [family for family in families if family.complete]
     if floats and integers:
         told = f"{_columns(integers)} integers beside columns of floats: ids, labels or rows' numbers are no embedding"
-        hint = (
-            f"leave them: {flag('--drop', integers[:8])}; or name what to take: {flag('--columns', _pattern(floats, integers))}"
-        )
-        raise _refused(where, told, hint)
-    whole = [family for family in families if family.complete]
+        if len(whole) == 1 and len(whole[0].names) > 1 and set(whole[0].names) <= {*integers}:
+            raise _refused(where, told, f"take the numbered: {flag('--columns', _pattern(whole[0].names, floats))}")
+        raise refused_beside(where, told, integers, (*floats, *integers))
     if len(whole) > 1 or (whole and len(families) > 1):
         raise _undecided(where, "several numbered families of columns", [family.names for family in families])
     if whole:
@@ -209,7 +230,7 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
             told = f"column {shown(family.odd)!r} belongs to {listed(family.names)} and holds no numbers"
             raise _refused(where, told, f"mend it, or leave it: {flag('--drop', [family.odd])}")
         others = [name for name in (*floats, *integers) if name not in family.names]
-        if others and (integers or len(others) > 2 * len(family.names)):
+        if others and (integers or len(others) > 2 * len(family.names) or _LABEL_LIKE.fullmatch(family.names[0])):
             told = f"{listed(family.names)} are numbered, {listed(others)} stand{'s' * (len(others) == 1)} beside them"
             hint = f"take the numbered: {flag('--columns', _pattern(family.names, others))}; or name others: --columns NAME,…"
             raise _refused(where, told, hint)
@@ -221,7 +242,24 @@ def _of_numbers(where: str, numbers: Sequence[Column], families: Sequence[_Famil
         others = [name for name in floats if name not in families[0].names]
         told = "numbered columns, of which some are not there, stand beside others"
         raise _undecided(where, told, [families[0].names, others])
+    alone = {"y", "Y"} if "x" not in map(str.lower, floats) else set()  # y beside x is a place
+    like = [name for name in floats if _LABEL_LIKE.fullmatch(name) or name in alone]
+    if like and len(like) < len(floats):
+        raise refused_beside(
+            where,
+            f"{'column' if len(like) == 1 else 'columns'} {listed(like)}, named as labels are, beside columns of floats",
+            like,
+            floats,
+        )
     return Choice(tuple(floats), ())
+
+
+def refused_beside(where: str, told: str, names: Sequence[str], among: Sequence[str]) -> WbltrError:
+    """Columns that may be no part of the embedding among those that would be taken, and the flags that decide."""
+    few, rest = flag("--drop", names[:8]), _pattern([name for name in among if name not in names], names)
+    if not rest:
+        return _refused(where, told, f"where they are the embeddings: {flag('--columns', names[:8])}")
+    return _refused(where, told, f"leave them: {few}; or name what to take: {flag('--columns', rest)}")
 
 
 def _columns(names: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ from wbltr.data.embedding_tables import (
     check_size,
     refused,
 )
+from wbltr.data.layouts import PART_OF
 from wbltr.errors import WbltrError, shown
 
 # The arrays that are read.
@@ -100,6 +101,10 @@ def read_tables(path: Path, columns: Sequence[str] | None = None) -> tuple[list[
     prefixes = [part for part in PARTS if f"{part}_embeddings" in members]
     if ("embeddings" in members) == bool(prefixes):
         raise other_names(path, members)
+    for name in members:  # of a part in other words
+        word = name.removesuffix("_embeddings").lower()
+        if name not in KNOWN and name.endswith("_embeddings") and word in PART_OF:
+            raise other_names(path, members, f"{name} is not read, but {PART_OF[word]}_embeddings is")
     names = _class_names(path, members)
     return [_table(path, members, part) for part in prefixes or [""]], names
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wbltr.data.embedding_tables import EXPECTED, LARGEST_COLUMN, Array, refused
+from wbltr.data.layouts import PART_OF
 from wbltr.errors import WbltrError, address, shown
 
 if TYPE_CHECKING:
     from wbltr.data.embedding_files import Member
 
 SHOWN = 10  # names of a file
-PART_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 CHECKED = 1 << 22  # bytes that a hint may read
 
 
@@ -62,7 +62,7 @@ def _meaning(members: Mapping[str, Member]) -> dict[str, str]:
     """Our name → theirs, where in each part one array can be the embeddings and one their labels; else nothing."""
     groups: dict[str, dict[str, Member]] = {}
     for name, member in members.items():
-        parts = {PART_WORDS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PART_WORDS}
+        parts = {PART_OF[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PART_OF}
         groups.setdefault(min(parts) if len(parts) == 1 else "", {})[name] = member
     if set(groups) - {""}:
         groups.pop("", None)

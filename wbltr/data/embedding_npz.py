@@ -46,6 +46,8 @@ def npz_members(path: Path) -> dict[str, Member]:
     with _damage_told(path), zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
+            if name in found and name in KNOWN:
+                raise ValueError(f"{name} is there more than once")
             try:
                 if name in KNOWN or len(found) < MOST_TOLD:
                     found[name] = _member(path, archive, info, name)

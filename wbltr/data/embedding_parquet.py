@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wbltr.data.embedding_columns import LISTS, MOST_NAMED, Choice, Column, choose, flag, listed
+from wbltr.data.embedding_columns import LISTS, MOST_NAMED, Choice, Column, choose, flag, listed, refused_beside
 from wbltr.data.embedding_tables import (
     BLOCK,
     LARGEST_COLUMN,
@@ -35,7 +35,9 @@ CHECKED = 4096  # rows that are looked at first, for columns that go with the la
 LEAST_EVIDENCE = 3  # rows more than classes: with fewer, any column goes with the labels
 TABLE_BYTES = 1 << 28  # of values by class, for such columns
 BOMB = 1 << 30  # bytes of lists from which on they may not be a thousand times the file
+PIECE = 1 << 26  # the same of a piece as it is encoded, which is read whole
 TIMES = 1000
+TIMES_TEXT = 100  # of labels, beside which embeddings stand
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
             names = [column.name for column in columns]
             label = next((name for name in LABELS if name in names), None)
             if label is None:
-                near = next((name for name in names if OTHER_LABELS.fullmatch(name)), None)
+                near = next((name for name in names if OTHER_LABELS.fullmatch(name.strip())), None)
                 hint = f"rename it: df.rename(columns={{{near!r}: 'label'}})" if near else EXPECTED
                 raise refused(str(path), f"has no column label; it has {listed(names) or 'none'}", hint)
             own = [label, *(["split"] if "split" in names else [])]
@@ -126,15 +128,7 @@ def columns_of(path: Path, asked: Sequence[str] = (), drop: Sequence[str] = ()) 
     with _opened(path) as opened:
         choice = choose(str(path), opened.columns, opened.own, asked, drop)
         if not choice.sure:
-            labels = _label_column(opened, opened.own[0])
-            telling = _telling(opened, choice, labels)
-            if telling:
-                what = "goes" if len(telling) == 1 else "go"
-                told = (
-                    f"column{'s' * (len(telling) > 1)} {listed(telling)} {what} one-to-one with the labels, one value for each"
-                )
-                hint = f"leave them: {flag('--drop', telling[:8])}; or name what to take: --columns NAME,…"
-                raise refused(str(path), told, hint)
+            _refuse_telling(opened, choice)
         if len(choice.taken) > MOST_NAMED and choice.taken != first_rule(opened.columns, opened.own):
             told = f"{len(choice.taken):,} columns are more than a recipe names"
             raise refused(str(path), told, "save them as one column of lists, embedding")
@@ -191,7 +185,8 @@ def parquet_table(path: Path, wanted: Sequence[str] | None) -> Table:
         dimensions = _length(opened, names[0]) if lists else len(names)
         check_size(str(path), opened.count, dimensions, np.dtype(np.float32))
         blocks = _Blocks(path, names, bool(lists), dimensions)
-        return Table(str(path), (opened.count, dimensions), blocks, told[opened.own[0]], told.get("split"))
+        own = () if lists else names
+        return Table(str(path), (opened.count, dimensions), blocks, told[opened.own[0]], told.get("split"), own)
 
 
 def _length(opened: _Opened, name: str) -> int:
@@ -227,7 +222,7 @@ def _chunks(opened: _Opened, name: str) -> list[Any]:
     at = [k for k in range(metadata.num_columns) if f"{opened.file.schema.column(k).path}.".startswith(f"{name}.")]
     for group in range(metadata.num_row_groups):
         size = metadata.row_group(group).total_byte_size
-        if size > BOMB and size > TIMES * opened.path.stat().st_size:
+        if size > PIECE and size > TIMES * opened.path.stat().st_size:
             told = f"{size:,} bytes in a file of {opened.path.stat().st_size:,} are more than is read"
             raise refused(str(opened.path), told, "save it again")
         next(opened.file.iter_batches(1, row_groups=[group], columns=[name]), None)
@@ -241,7 +236,8 @@ def _label_column(opened: _Opened, name: str) -> Coded:
 
     where, file = f"{opened.path}: {name}", opened.file
     size = sum(chunk.total_uncompressed_size for chunk in _chunks(opened, name))
-    if max(size, 8 * opened.count) > LARGEST_COLUMN:
+    swollen = size > PIECE and size > TIMES_TEXT * opened.path.stat().st_size
+    if swollen or max(size, 8 * opened.count) > LARGEST_COLUMN:
         raise refused(where, "more than is read", "use shorter names, or fewer rows")
     coder, first = Coder(where), 0
     for batch in file.iter_batches(BLOCK // 8, columns=[name]):
@@ -288,26 +284,69 @@ def _no_labels(where: str, name: str, column: Any) -> WbltrError:
         way = f"df[{name!r}] = df[{name!r}].astype(int)"
     elif of.is_floating(kind):
         values = column.to_numpy(zero_copy_only=False)
-        if np.isfinite(values).all() and (values == np.round(values)).all():
+        if np.isnan(values).any():
+            way = f"df = df.dropna(subset=[{name!r}])"
+        elif np.isfinite(values).all() and (values == np.round(values)).all():
             way = f"df[{name!r}] = df[{name!r}].astype(int)"
     elif of.is_binary(kind) or of.is_large_binary(kind):
         way = f"df[{name!r}] = df[{name!r}].str.decode('utf-8')"
-    return refused(where, f"expected integers or text, found {kind}", f"save integers or text: {way}")
+    given = "give every row a label, or leave it out" if "dropna" in way else "save integers or text"
+    return refused(where, f"expected integers or text, found {kind}", f"{given}: {way}")
 
 
-def _telling(opened: _Opened, choice: Choice, labels: Coded) -> list[str]:
+def _refuse_telling(opened: _Opened, choice: Choice) -> None:
+    """Refuse columns that tell the label, by name; of columns that are no family also those that hold whole numbers alone."""
+    where, labels, names = str(opened.path), _label_column(opened, opened.own[0]), list(choice.taken)
+    listed_ones = next(column.kind for column in opened.columns if column.name == names[0]) == "list"
+    first = next(_vectors(opened, names, listed_ones, CHECKED), np.empty((0, len(names))))
+    if len(labels.values) >= 2 and opened.count >= len(labels.values) + LEAST_EVIDENCE:
+        same = _goes_with(first, labels.codes[: len(first)])
+        telling = [] if listed_ones else _telling(opened, choice, labels, np.flatnonzero(same))
+        if telling:
+            told = (
+                f"column{'s' * (len(telling) > 1)} {listed(telling)} go{'es' * (len(telling) == 1)} one-to-one with the labels"
+            )
+            raise refused_beside(where, f"{told}, one value for each", telling, names)
+        if same.all() and _one_a_label(_seals(_vectors(opened, names, listed_ones, ROWS)), 1, labels, family=True):
+            told = f"the vectors of {listed(names)} go one-to-one with the labels, one for each: they are the labels"
+            raise refused(where, told, f"where they are the embeddings: {flag('--columns', names[:8])}")
+    if not choice.family and not listed_ones:
+        whole = _whole(
+            opened, [name for name, is_whole in zip(names, (first == np.round(first)).all(0), strict=True) if is_whole]
+        )
+        if whole and len(whole) < len(names):
+            told = f"column{'s' * (len(whole) > 1)} {listed(whole)} hold{'s' * (len(whole) == 1)} whole numbers"
+            told += " beside columns of floats: ids, labels or rows' numbers are no embedding"
+            raise refused_beside(where, told, whole, names)
+
+
+def _telling(opened: _Opened, choice: Choice, labels: Coded, places: Array) -> list[str]:
     """Columns of which each label has a value of its own; of columns that are no family, also those with one a label."""
-    classes = len(labels.values)
-    if classes < 2 or opened.count < classes + LEAST_EVIDENCE:
-        return []
-    suspects = list(choice.taken)
-    first = next(_numbers(opened, suspects, CHECKED), np.empty((0, len(suspects))))
-    suspects = [name for name, same in zip(suspects, _goes_with(first, labels.codes[: len(first)]), strict=True) if same]
-    found = []
-    at_once = max(1, TABLE_BYTES // (8 * classes))
+    suspects, found = [choice.taken[place] for place in places], list[str]()
+    at_once = max(1, TABLE_BYTES // (8 * len(labels.values)))
     for begin in range(0, len(suspects), at_once):
-        found += _one_a_label(opened, suspects[begin : begin + at_once], labels, choice.family)
+        some = suspects[begin : begin + at_once]
+        blocks = _numbers(opened, some, max(1, BLOCK // (8 * len(some))))
+        found += [some[place] for place in _one_a_label(blocks, len(some), labels, choice.family)]
     return found
+
+
+def _whole(opened: _Opened, suspects: list[str]) -> list[str]:
+    """Of some columns, those of whole numbers alone, not all of them equal."""
+    least, most, left = np.full(len(suspects), np.inf), np.full(len(suspects), -np.inf), np.ones(len(suspects), bool)
+    for block in _numbers(opened, suspects, max(1, BLOCK // (8 * len(suspects)))) if suspects else ():
+        left &= (block == np.round(block)).all(0)
+        least, most = np.fmin(least, block.min(0)), np.fmax(most, block.max(0))
+        if not left.any():
+            break
+    return [name for name, stays, varies in zip(suspects, left, most > least, strict=True) if stays and varies]
+
+
+def _seals(blocks: Iterator[Array]) -> Iterator[Array]:
+    """`(n, 1)`: a number for each row; two are equal where the rows are."""
+    for block in blocks:
+        weights = np.random.default_rng(0).normal(size=block.shape[1])  # the same for every block
+        yield np.ascontiguousarray(block * weights).sum(1, keepdims=True)
 
 
 def _goes_with(rows: Array, codes: Array) -> Array:
@@ -317,11 +356,11 @@ def _goes_with(rows: Array, codes: Array) -> Array:
     return same
 
 
-def _one_a_label(opened: _Opened, names: Sequence[str], labels: Coded, family: bool) -> list[str]:
-    """Of some columns, those that tell the label."""
-    table = np.full((len(labels.values), len(names)), np.nan)
-    left, done = np.ones(len(names), bool), 0
-    for block in _numbers(opened, names, max(1, BLOCK // (8 * len(names)))):
+def _one_a_label(blocks: Iterator[Array], width: int, labels: Coded, family: bool) -> list[int]:
+    """Of so many columns, those that tell the label."""
+    table = np.full((len(labels.values), width), np.nan)
+    left, done = np.ones(width, bool), 0
+    for block in blocks:
         codes = labels.codes[done : done + len(block)]
         done += len(block)
         new, first = np.unique(codes, return_index=True)
@@ -334,8 +373,17 @@ def _one_a_label(opened: _Opened, names: Sequence[str], labels: Coded, family: b
     for place in np.flatnonzero(left):
         different = len(np.unique(table[:, place]))
         if different == len(table) or (different > 1 and not family):
-            found.append(names[int(place)])
+            found.append(int(place))
     return found
+
+
+def _vectors(opened: _Opened, names: list[str], listed_ones: bool, rows: int) -> Iterator[Array]:
+    """The embeddings as float64 `(n, D)`, some rows at a time."""
+    if not listed_ones:
+        yield from _numbers(opened, names, max(1, min(rows, BLOCK // (8 * len(names)))))
+        return
+    for block in _Blocks(opened.path, tuple(names), True, _length(opened, names[0]))():
+        yield block.astype(np.float64)
 
 
 def _numbers(opened: _Opened, names: Sequence[str], rows: int) -> Iterator[Array]:

@@ -10,10 +10,10 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from wbltr.data.class_names import alike, ordered
+from wbltr.data.layouts import spelt
 from wbltr.errors import WbltrError, closest, shown
 
 PARTS = ("train", "val", "test")
-ALSO = {"valid": "val", "validation": "val"}
 BLOCK = 1 << 25  # bytes that are read at once
 LARGEST = 1 << 38  # bytes of embeddings
 LARGEST_COLUMN = 1 << 30  # bytes of labels, of splits
@@ -103,6 +103,7 @@ class Table:
         blocks: the rows in order, `(n, D)` of any real dtype; reads the file anew.
         labels: of the N rows.
         parts: likewise, as the file has them, or one part for all; None: it says nothing.
+        columns: what the dimensions are called, where they have names.
     """
 
     where: str
@@ -110,6 +111,7 @@ class Table:
     blocks: Callable[[], Iterator[Array]]
     labels: Coded
     parts: Coded | str | None
+    columns: tuple[str, ...] = ()
 
 
 def refused(where: str, why: str, hint: str = "") -> WbltrError:
@@ -180,9 +182,10 @@ def _parts(table: Table) -> Array:
     """`(N,)` train, val, test or nothing."""
     if table.parts is None or isinstance(table.parts, str):
         return np.full(len(table.labels.codes), table.parts or "", "<U5")
-    meant = [ALSO.get(word, word) for word in (str(text).strip().lower() for text in table.parts.values)]
+    spelled = [spelt(str(text)) for text in table.parts.values]
+    meant = ["" if others else part for part, others in spelled]
     for place, (text, word) in enumerate(zip(table.parts.values, meant, strict=True)):
-        if word not in PARTS:
+        if not word:
             row = int(np.argmax(table.parts.codes == place))
             hint = "one of train, val, test" + ("" if table.parts.text else ": numpy.where(split == 0, 'train', 'test')")
             raise refused(table.where, f"row {row} (counted from 0): split {shown(str(text))!r}", hint)

@@ -11,7 +11,7 @@ from pathlib import Path
 from wbltr.data.imagefiles import below
 from wbltr.data.layouts import Layout, Steps, decide
 from wbltr.data.lists import ODD
-from wbltr.data.signatures import looked_at
+from wbltr.data.signatures import NO_IMAGE, false_claim, looked_at
 from wbltr.errors import WbltrError
 
 LITTER = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "#recycle", "#snapshot")
@@ -119,6 +119,10 @@ def read_folder(
         for line in layout.said:
             tell(line)
         _say_what_is_left_out(root, found, layout, {row.label for row in rows}, tell)
+        if unread and on_bad_image == "fail":  # those that claim to be images, too: all are told of at once
+            for row in rows:
+                if (why := false_claim(f"{root}/{row.path}")) is not None:
+                    unread.setdefault(row.label, Counter())[why] += 1
         _judge(root, unread, on_bad_image, tell)
         if not rows:
             raise WbltrError(f"{root}: has no image that can be read", "convert them to JPEG or PNG", "missing")
@@ -158,6 +162,8 @@ def scan(root: Path, tick: Callable[[], None] = lambda: None) -> Found:
                 inner.append((*steps, entry.name))
             elif entry.is_symlink() and entry.is_dir():
                 folder_links.add(path)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - as often as there are links
+                unread.setdefault(steps, []).append((entry.name, "a link to nothing"))
             elif entry.is_symlink() and not below(entry.path, str(root)):
                 file_links.add(path)
             elif (kind := looked_at(entry.path)) is None:
@@ -167,7 +173,7 @@ def scan(root: Path, tick: Callable[[], None] = lambda: None) -> Found:
             elif kind.read:
                 taken.append(entry.name)
             else:
-                unread.setdefault(steps, []).append((entry.name, kind.name or "no image inside"))
+                unread.setdefault(steps, []).append((entry.name, kind.name or NO_IMAGE))
         left += reversed(inner)
     return Found(images, unread, others, folder_links, file_links)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -31,6 +31,7 @@ AROUND = (  # what people write around a part's word
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")  # TrainSet is two words
 _GLUE = "|".join(word for word in AROUND if len(word) > 2)
 GLUED = re.compile(f"(?:{_GLUE})*({'|'.join(PART_OF)})(?:{_GLUE})*")  # trainset, testimages; never trainer or contest
+A_CLASS = "class-"  # in front of a name: it means a class, whatever words are in it
 SHOWN = 5  # names that a message has
 
 
@@ -58,6 +59,8 @@ def spelt(name: str) -> tuple[str, Steps]:
     >>> spelt("01_Train-Images"), spelt("TestSet"), spelt("asl_alphabet_dev"), spelt("trainer")
     (('train', ()), ('test', ()), ('val', ('asl', 'alphabet')), ('', ('trainer',)))
     """
+    if name.startswith(A_CLASS):
+        return "", (name,)
     parts, others = [], []
     for word in (found.lower() for found in WORD.findall(name)):
         if match := GLUED.fullmatch(word):
@@ -104,7 +107,7 @@ def decide(folders: Mapping[Steps, int], classes: str, place: str) -> Layout:
         raise WbltrError(told, _hint(place), "missing")
     base = tree.base()
     names = tree.within(base)
-    parts = parts_among(names)
+    parts = parts_among(names) or tree.extended(base)
     _one_word_a_class(tree, base, parts)
     layout = _parts(tree, base, parts) if tree.are_parts(base, parts) else _classes(tree, base, [*parts])
     if len(labels := {label for label, _ in layout.homes.values()}) == 1:
@@ -153,6 +156,22 @@ class _Tree:
             base = only
         return base
 
+    def extended(self, base: Steps) -> dict[str, str]:
+        """Folders named after one beside them with a part's word added, with folders of the same names inside → the part.
+
+        `rps`, `rps-test-set`: those without a word are no parts, so that this can be read in two ways.
+        """
+        found = {name: spelt(name) for name in self.within(base)}
+        inner = {name: {own.casefold() for own in self.within(self.unwrapped((*base, name)))} for name in found}
+        after: dict[Steps, list[str]] = {}
+        for name, (_, rest) in found.items():
+            after.setdefault(rest, []).append(name)
+        return {
+            name: part
+            for name, (part, rest) in found.items()
+            if part and any(inner[name] & inner[other] for other in after[rest] if found[other][0] != part)
+        }
+
     def are_parts(self, base: Steps, parts: Mapping[str, str]) -> bool:
         """Whether folders named as parts are parts; raises where that cannot be told."""
         names = self.within(base)
@@ -179,7 +198,12 @@ class _Tree:
 
     def example(self, base: Steps, names: Iterable[str]) -> str:
         """How many images each has."""
-        return ", ".join(f"{self.images.get((*base, name), 0):,} in {name}/" for name in names)
+        return ", ".join(f"{self.count({(*base, name)}):,} in {name}/" for name in names)
+
+    def count(self, tops: Collection[Steps]) -> int:
+        """How many images lie in some folders of one depth, at whatever depth."""
+        depth = len(next(iter(tops), ()))
+        return sum(images for steps, images in self.images.items() if steps[:depth] in tops)
 
     def refuse_two_readings(self, base: Steps, parts: Sequence[str], others: Sequence[str], inner: Sequence[str]) -> NoReturn:
         """Parts beside what may be a class or may be nothing."""
@@ -188,14 +212,15 @@ class _Tree:
             f"{where}: two readings: {len(inner):,} classes ({_listed(inner)}) in {_listed(parts)} as parts, {_listed(others)} "
             f"left out; or {len(self.within(base)):,} classes ({_listed(self.within(base))})"
         )
-        other = f"'{where}/{others[0]}'"
+        first = f"'{where}/{others[0]}'"
         if any(spelt(part)[0] == "train" for part in parts):
-            as_parts = f"hide the other, mv {other} '{where}/.{others[0]}'"
+            as_parts = f"hide {'the other' if len(others) == 1 else 'the others'}, {_moved(where, others, '.')}"
         elif others[0].casefold() in inner:
-            as_parts = f"mkdir '{where}/train', and mv {other} '{where}/train/'"
+            listed = " ".join(f"'{where}/{name}'" for name in others[:SHOWN])
+            as_parts = f"mkdir '{where}/train' && mv {listed} '{where}/train/'{_likewise(others)}"
         else:
-            as_parts = f"mv {other} '{where}/train'"
-        as_classes = f"mv '{where}/{parts[0]}' '{where}/class-{parts[0]}'"
+            as_parts = f"mv {first} '{where}/train'" + "".join(f" && {_moved(where, others[1:], '.')}" for _ in others[1:2])
+        as_classes = _moved(where, parts, A_CLASS)
         raise WbltrError(told, f"parts: {as_parts}; classes: {as_classes}; or a table: --csv FILE", "recipe")
 
     def unwrapped(self, part: Steps) -> Steps:
@@ -336,9 +361,8 @@ def _parts(tree: _Tree, base: Steps, parts: Mapping[str, str]) -> Layout:
     said += tree.said_level([path for path, _ in found.values()], count)
     passed = [name for name in tree.within(base) if name not in taken]
     if passed:
-        below = {(*base, name) for name in passed}
-        images = sum(count for steps, count in tree.images.items() if steps[: len(base) + 1] in below)
-        said.append(f"passing over {_listed(passed)} with {_images(images)}: no parts, or no class folders in them")
+        images = _images(tree.count({(*base, name) for name in passed}))
+        said.append(f"passing over {_listed(passed)} with {images}: not named as a part, or without class folders")
     above = {home[:depth] for home in homes_of.values() for depth in range(len(home) + 1)}
     above |= {steps for steps in tree.holding if steps not in homes}
     known = {label for label, _ in homes.values()}
@@ -388,6 +412,15 @@ def _innermost(paths: Iterable[Steps]) -> dict[Steps, str]:
         left = [path for path in left if path not in names]
         length += 1
     return names
+
+
+def _moved(where: str, names: Sequence[str], mark: str) -> str:
+    """The command that puts a mark before some folders' names."""
+    return " && ".join(f"mv '{where}/{name}' '{where}/{mark}{name}'" for name in names[:SHOWN]) + _likewise(names)
+
+
+def _likewise(names: Sequence[str]) -> str:
+    return f" and likewise the other {len(names) - SHOWN:,}" if len(names) > SHOWN else ""
 
 
 def _read_as(tree: _Tree, base: Steps, count: int, how: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wbltr.data.listed import PARTS, ListedSet
-from wbltr.errors import WbltrError
+from wbltr.errors import Code, WbltrError
 
 SHOWN = 20  # problems of a run that are spelt out; the others are counted
 LIKEWISE = 3  # further places of one problem that are named
@@ -60,15 +60,15 @@ class Problems:
             told.append(f"{first}: {text}" + (f"; likewise {', '.join(others)}{more}" if others else ""))
         return told
 
-    def settle(self, hint: str) -> None:
+    def settle(self, hint: str, code: Code = "missing") -> None:
         """Raise them together, if there are any.
 
         Raises:
-            WbltrError: code "missing".
+            WbltrError: with this code.
         """
         if self.count:
             left = self.count - sum(count for _, _, count in self.places.values())
-            raise WbltrError("\n".join([*self.lines, *([f"and {left:,} more"] if left else [])]), hint, "missing")
+            raise WbltrError("\n".join([*self.lines, *([f"and {left:,} more"] if left else [])]), hint, code)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,10 @@ class Listing:
     def where(self, row: int) -> str:
         """A row's place, in words."""
         return _where(self.file, self.places[row])
+
+    def kind(self, why: str) -> str:
+        """Of which kind a problem of a row is; see `Problems.add`. Of a published list each is told by itself."""
+        return ""
 
 
 def find_lists(known: ListedSet, given: Sequence[Path], folders: Sequence[Path]) -> dict[str, Path]:

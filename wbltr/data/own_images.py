@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -52,6 +52,22 @@ class OwnImages:
     cache: StatCache
     looks: dict[tuple[int | None, ...], Pictures] = field(default_factory=dict)
     earlier: Callable[[str], EarlierParts] | None = None
+
+    def without(self, bad: Collection[int]) -> OwnImages:
+        """With the classes left out whose every image is bad; rows keep their numbers, labels do not.
+
+        Raises:
+            WbltrError: code "integrity" where fewer than two classes are left.
+        """
+        sound = {label for number, label in enumerate(self.files.labels) if number not in bad}
+        if len(sound) == len(self.class_names):
+            return self
+        if len(sound) < 2:
+            told = f"{self.place}: images that can be decoded are there of {len(sound)} class{'' if len(sound) == 1 else 'es'}"
+            raise WbltrError(told, "repair or convert the others: a classifier tells at least two classes apart", "integrity")
+        new = {label: number for number, label in enumerate(sorted(sound))}
+        files = replace(self.files, labels=[new.get(label, 0) for label in self.files.labels])
+        return replace(self, files=files, class_names=tuple(self.class_names[label] for label in new))
 
     def had(self, dataset: str | None, workers: int, tick: Tick) -> Had | None:
         """Which part each image had in an earlier dataset; None: there is none. See `seen`, which may be called for it."""
@@ -125,7 +141,7 @@ def look_at_own(
             raise WbltrError(f"{place}: no such table", "name it: --images FILE, or for make-dataset --csv FILE", "missing")
         home = _folder(expanded(root) if root is not None else place.parent, CORRECT)
         rows = read_table(place, home, problems, notice)
-        problems.settle(CORRECT)
+        problems.settle(CORRECT, "recipe")
         if not rows:
             raise WbltrError(f"{place}: names no pictures", "a line for each: path,label", "missing")
     else:
@@ -149,8 +165,12 @@ class _Listing(Listing):
     rows: Sequence[OwnRow] = ()
 
     def where(self, row: int) -> str:
-        """A row's place, in words; of a class folder its own name."""
-        return self.rows[row].place or str(self.file)
+        """A row's place, in words; of an image in a class folder its file."""
+        return self.rows[row].place or f"{self.file}/{self.paths[row]}"
+
+    def kind(self, why: str) -> str:
+        """Of somebody's own images, which often are all missing, those of one kind are told together."""
+        return why
 
 
 def _folder(path: Path, hint: str = "name the folder of the class folders: --images DIR") -> Path:

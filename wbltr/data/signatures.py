@@ -28,16 +28,17 @@ CLAIMED = (
     ".webp",
 )  # taken at their word until decoded
 RAW = "camera RAW"
+NO_IMAGE = "no image inside"
 
 # Kind, offset, and what stands there; the first that fits.
 READ: tuple[tuple[str, int, bytes], ...] = (
     ("JPEG", 0, rb"\xff\xd8\xff"),
     ("PNG", 0, rb"\x89PNG\r\n\x1a\n"),
-    ("GIF", 0, rb"GIF8[79]a"),
+    ("GIF", 0, rb"GIF8[79]a(?=.{0,6}[^\t\n\r -~])"),  # a text may begin so, too
     ("WebP", 0, rb"RIFF....WEBP"),
     ("TIFF", 0, rb"II[*+]\0|II\0\*|MM\0[*+]|MM\*\0"),
     ("BMP", 0, rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
-    ("PNM", 0, rb"P[1-6]\s+(#|\d+\s+(#|\d))"),  # a text may begin with P1, too
+    ("PNM", 0, rb"P[1-6]\s+(#[^\r\n]*[\r\n]\s*)*(#[^\r\n]*\Z|\d+\s+(#|\d))"),  # likewise
 )
 UNREAD: tuple[tuple[str, int, bytes], ...] = (
     ("AVIF", 4, rb"ftypavi[fs]"),
@@ -164,6 +165,16 @@ def looked_at(path: str) -> Kind | None:
         return Kind(error.strerror or "cannot be read", False)
     except ValueError:  # a NUL in a name
         return None
+
+
+def false_claim(path: str) -> str | None:
+    """What a file that has an image's usual ending is instead, in a word or two; None: such an image, by its first bytes."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - as often as there are files
+            kind = kind_of(file, path)
+    except OSError as error:
+        return error.strerror or "cannot be read"
+    return None if kind is not None and kind.read else (kind is not None and kind.name) or NO_IMAGE
 
 
 def _is_raw(file: BinaryIO, head: bytes) -> bool:

@@ -175,7 +175,7 @@ def _rows(
             other = f", as {first.label[:40]!r}: an image has one row and one label" if first.label != label else ""
             problems.add(place, f"{path[:200]!r} is named in {first.place} already{other}", f"twice{bool(other)}")
         elif split and (others or not part):
-            problems.add(place, f"expected train, val or test as split, found {split[:40]!r}")
+            problems.add(place, f"expected train, val or test as split, found {split[:40]!r}", "split")
         elif split_given not in (None, bool(part)):
             problems.add(place, "names a split, the rows before it do not" if part else "names no split, the rows before it do")
         elif not label:

@@ -113,7 +113,7 @@ def logit_adjust_multiplicative(weight: Tensor, bias: Tensor, counts: Tensor, ta
     return weight * scale.to(weight.dtype).unsqueeze(-1), bias * scale.to(bias.dtype)
 
 
-def retarget(bias: Tensor, counts: Tensor, target: Tensor) -> Tensor:
+def retarget(bias: Tensor, counts: Tensor, prior: Tensor) -> Tensor:
     """The head for images whose classes come with another, known prior.
 
     p′(k | x) ∝ p(k | x) · π′_k / π_k,  that is  b_k ← b_k + log π′_k − log π_k
@@ -121,17 +121,17 @@ def retarget(bias: Tensor, counts: Tensor, target: Tensor) -> Tensor:
     Args:
         bias: `(…, C)`; logits do as well.
         counts: `(C,)` training images per class, for π; a class without images counts as one image.
-        target: π′, `(C,)`, scaled to sum to 1; a class with 0 gets −∞ and is never predicted.
+        prior: π′, `(C,)`, scaled to sum to 1; a class with 0 gets −∞ and is never predicted.
 
     Returns:
-        Shape and dtype of `bias`; with a uniform target `logit_adjust` at τ = 1, less log C.
+        Shape and dtype of `bias`; with a uniform one `logit_adjust` at τ = 1, less log C.
 
     Source: Saerens et al., Neural Computation 2002, eq. 2.4.
 
     >>> retarget(torch.zeros(2), torch.tensor([3, 1]), torch.tensor([1.0, 1.0])).softmax(0)
     tensor([0.2500, 0.7500])
     """
-    wanted = target.double() / target.double().sum()
+    wanted = prior.double() / prior.double().sum()
     return bias + (wanted.log() - log_prior(counts)).to(bias.dtype)
 
 

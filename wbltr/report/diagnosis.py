@@ -15,6 +15,7 @@ from wbltr.functional.geometry import fisher_discriminant_ratio, mean_pairwise_c
 from wbltr.functional.priors import predicted_prior, total_variation
 from wbltr.functional.prototypes import class_means
 from wbltr.functional.schedules import cosine
+from wbltr.methods.heads import HEADS
 
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Any]  # tensor name → array, of one artifact
@@ -173,7 +174,7 @@ def weight_decay(stage: str, config: Any, images: int) -> Finding:
         images: of the training part.
     """
     name, decay = f"weight decay, {stage}", config.weight_decay
-    if config.head == "means":
+    if not HEADS[config.head].trained:
         return Finding(name, "none: nothing is trained")
     lrs, steps = cosine(config.lr, config.epochs, config.scheduler), math.ceil(images / config.batch_size)
     left = decay_left(lrs, decay, config.momentum, steps)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from wbltr.report.words import ABBREVIATIONS, FORMS, OTHERS, count
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES, SETTINGS
+from wbltr.report.words import count
 
 Form = str | Mapping[Any, str] | Callable[[Any], str]
 TEACHER = 12  # digits of an id
@@ -46,7 +49,7 @@ def _weights(weights: Any) -> str:
 
 
 def _loss(loss: str) -> str:
-    return ABBREVIATIONS.get(loss) or OTHERS.get(loss, loss).removesuffix("-DRW").removesuffix(" loss")
+    return LOSSES[loss].label.removesuffix(" loss")
 
 
 def _square(side: int) -> str:
@@ -64,25 +67,15 @@ ADJUSTED = {
     "l2": "rows of unit norm",
     "tau": "τ-normalisation",
     "temperature": "temperature scaling",
-    "vector": "vector scaling",
+    "prior": "another prior",
+    "none": "no adjustment",
 }
-ADJUSTED |= {"prior": "another prior", "none": "no adjustment"}
 STEMS = {"imagenet": "ImageNet stem", "cifar": "CIFAR stem"}
 # Of both stages, which are told apart.
 IN_A_STAGE: dict[str, Words] = {
     "loss": Words(lambda loss: f"{_loss(loss)} loss", _loss),
-    "beta": Words("β {}"),
-    "rho": Words("ρ {}", ""),
-    "gamma": Words("γ {}", ""),
-    "tau": Words("loss adjusted by τ {}", ""),
-    "smoothing": Words("smoothing {}", ""),
-    "margin": Words("margin {}", ""),
-    "reweight_from": Words("class weights from epoch {}", ""),
-    "teacher": Words("teacher {}", ""),
-    "temperature": Words("distilled at temperature {}", ""),
-    "alpha": Words("teacher's share {}", ""),
-    "head": Words(lambda head: f"{FORMS.get(head, head)} head"),
-    "scale": Words("cosines times {}", ""),
+    **{name: Words(s.told or f"{s.symbol or name} {{}}", "{}" if s.original else "") for name, s in SETTINGS.items()},
+    "head": Words(lambda head: f"{HEADS[head].label} head"),
     "batch_size": Words("batches of {}"),
     "epochs": Words(lambda epochs: count(epochs, "epoch")),
     "lr": Words("lr {}"),
@@ -125,7 +118,7 @@ ALONE: dict[str, Words] = {
     "classifier.max_norm.relative": Words({False: "MaxNorm's radius absolute"}, "relative to the first stage's norms"),
     "classifier.max_norm.per": Words({"epoch": "MaxNorm once an epoch"}, "at each step"),
     "classifier.max_norm.on": Words({"trained": "MaxNorm on every trained layer"}, "the classifier alone"),
-    "posthoc.method": Words(lambda method: ADJUSTED.get(method) or OTHERS[method], ""),
+    "posthoc.method": Words(lambda method: ADJUSTED.get(method) or ADJUSTMENTS[method].label, ""),
     "posthoc.direction": Words({"increasing": "norms that grow with the class"}, ""),
     "posthoc.prior": Words(lambda prior: "uniform" if prior == "uniform" else "shares of classes given", ""),
     "eval.on": Words("measured on the {} part"),

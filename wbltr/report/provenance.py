@@ -11,6 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES
 from wbltr.report.field_words import SECOND_STAGE, instead, network_name, told
 from wbltr.report.paper import figures
 from wbltr.report.protocol import ANY, SOME, Among, Protocol, protocol, published
@@ -28,6 +31,7 @@ NO_DEPARTURE = frozenset({
     # What a head is, its name says: the paper has all that there are.
     "classifier.layers", "posthoc.of",
     "classifier.select",  # told with the first stage's
+    "features.methods_file", "classifier.methods_file", "posthoc.methods_file",  # the names of the methods say it
 })  # fmt: skip
 ALWAYS = (
     "features.network", "dataset.normalize", "features.epochs", "features.weight_decay", "features.select", "eval.flip",
@@ -36,7 +40,6 @@ FIRST = (
     "features.network", "dataset.normalize", "features.stem", "features.image_size", "dataset.side", "features.weights",
     "features.frozen", "features.epochs", "features.batch_size", "features.weight_decay", "features.select", "eval.flip",
 )  # fmt: skip
-BALANCED = ("cb", "cb-bce", "focal-cb", "ldam")  # losses that read β
 HEAD = ("head", "loss", "constraint")  # what of the second stage the name of a head says
 ROW_FACTOR = 100  # the paper has every row of its own on CIFAR100-LT with this imbalance factor
 
@@ -227,20 +230,20 @@ def _stands_on(path: str, recipe: Any, origin: Origin | None) -> bool:
     own = getattr(recipe, section)
     second = origin is None or origin.second_stage
     match section, name:
-        case "classifier", _ if not second or (own.head == "means" and name != "head"):
-            return False  # class means are not trained
+        case "classifier", _ if not second or (name != "head" and not HEADS[own.head].trained):
+            return False
         case "embeddings", _:
             return second and not (recipe.classifier.through_network or recipe.features.network == "none")
         case "posthoc", _ if origin is not None and "posthoc" not in origin.metrics:
             return False
         case "posthoc", "method":
             return not (own.method in ("l2", "tau") and own.of == "features")  # rows of the paper's
-        case "posthoc", "direction" | "prior":
-            return bool(own.method == {"direction": "isotonic", "prior": "prior"}[name])
+        case "posthoc", _ if name in ADJUSTMENTS.settings():
+            return own.method != "none" and ADJUSTMENTS[own.method].has(name)
         case "dataset", "normalize":
             return bool(recipe.features.network == "none")
         case "features" | "classifier", "beta":
-            return own.loss in BALANCED
+            return LOSSES[own.loss].has("beta")
         case "features", "pad":
             return own.augment in ("crop-flip", "crop")
         case "dataset", "imbalance_factor":

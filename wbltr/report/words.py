@@ -5,37 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ABBREVIATIONS = {
-    "ce": "CE",
-    "cb": "CB",
-    "cb-bce": "CB (BCE)",
-    "reweighted": "reweighted CE",
-    "wd": "WD",
-    "max": "MaxNorm",
-    "l2": "L2",
-    "default": "default-WD",
-}
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.heads import HEADS
+from wbltr.methods.losses import LOSSES
+from wbltr.methods.rows import PARTS, ROWS
 
-
-OTHERS = {  # rows beside the paper's
-    "logit-adjust": "logit adjustment",
-    "logit-adjust-mult": "multiplicative logit adjustment",
-    "isotonic": "isotonic norms",
-    "ncm": "nearest class mean",
-    "crt": "cRT",
-    "lws": "LWS",
-    "cosine": "cosine",
-    "etf": "simplex ETF",
-    "disalign": "DisAlign",
-    "label-smooth": "label over-smoothing",
-    "focal": "focal",
-    "focal-cb": "focal & CB",
-    "ldam": "LDAM-DRW",
-    "logit-adjusted": "logit-adjusted loss",
-    "balanced-softmax": "balanced softmax",
-    "distill": "distillation",
-}
-FORMS = {"cosine": "cosine", "simplex": "simplex ETF", "scaled": "LWS", "gated": "DisAlign", "means": "nearest class mean"}
+ABBREVIATIONS = {name: loss.label for name, loss in LOSSES.items()} | PARTS
 
 
 def count(number: int, noun: str) -> str:
@@ -45,21 +20,8 @@ def count(number: int, noun: str) -> str:
 
 def label(row: str, loss: str = "cb") -> str:
     """A row's name as the paper's Table 1 has it; `loss` is the recipe's class-balanced one."""
-    match row:
-        case "first stage" | "naive":
-            return row
-        case "naive-tau":
-            return "naive + τ-norm"
-        case "l2":
-            return "+ L2"
-        case "tau":
-            return "+ τ-norm"
-    if row in OTHERS:
-        return f"+ {OTHERS[row]}"
-    first, *parts = row.replace("default-wd", "default").split("-")
-    layers = next((int(part.removeprefix("last")) for part in parts if part.startswith("last")), 1)
-    parts = [loss if first == "cb" and loss != "ce" else first, *(part for part in parts if not part.startswith("last"))]
-    return "+ " + " & ".join(ABBREVIATIONS[part] for part in parts) + (f", last {layers} layers" if layers > 1 else "")
+    entry = ROWS[row]
+    return entry.label.replace(ABBREVIATIONS["cb"], ABBREVIATIONS[loss]) if entry.loss == "cb" and loss != "ce" else entry.label
 
 
 def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -81,23 +43,25 @@ def head_words(stage: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
 def _trained(config: Mapping[str, Any]) -> str:
     """What a head was trained with: its loss, or the form that has a name of its own."""
     loss, form = config["loss"], config.get("head", "linear")
-    if loss == "ldam":
-        return OTHERS["ldam"] if config.get("reweight_from") is not None else "LDAM"
+    if LOSSES[loss].deferred and config.get("reweight_from") is not None:
+        return LOSSES[loss].row_label or LOSSES[loss].label
+    if LOSSES[loss].head == form:  # the loss says it already
+        return LOSSES[loss].label
     if form != "linear":
-        return FORMS[form]
+        return HEADS[form].label
     if (loss, config.get("init"), config.get("sampling")) == ("ce", "fresh", "class-balanced"):
-        return OTHERS["crt"]
-    return OTHERS.get(loss) or ABBREVIATIONS[loss]
+        return ROWS["crt"].label.removeprefix("+ ")
+    return ABBREVIATIONS[loss]
 
 
 def balanced_by(config: Mapping[str, Any]) -> str | None:
     """What has balanced the classes of a head already, by its stage's config; None for one that took them as they come."""
     config = config.get("classifier", config)
     if "method" in config:
-        return _adjustment(config, {}).removeprefix("+ ") if config["method"] not in ("temperature", "vector") else None
-    if config.get("head") == "means":
-        return FORMS["means"]
-    if config["loss"] not in ("ce", "focal", "label-smooth", "distill"):
+        return None if ADJUSTMENTS[config["method"]].calibrates else _adjustment(config, {}).removeprefix("+ ")
+    if not (head := HEADS[config.get("head", "linear")]).trained:
+        return head.label
+    if LOSSES[config["loss"]].balances:
         return _trained(config)
     sampling = config.get("sampling", "instance")
     return f"{sampling} sampling" if sampling != "instance" else None
@@ -105,22 +69,16 @@ def balanced_by(config: Mapping[str, Any]) -> str | None:
 
 def _adjustment(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """A post-hoc method, with what it was set to or has found."""
-    tau = f"(τ = {metrics.get('tau', config.get('tau'))})"
-    match config["method"]:
-        case "l2":
-            return "+ L2"
-        case "tau":
-            return f"+ τ-norm {tau}"
-        case "logit-adjust" | "logit-adjust-mult" as method:
-            return f"+ {OTHERS[method]} {tau}"
-        case "isotonic" as method:
-            return f"+ {OTHERS[method]}" + (", increasing" if config["direction"] == "increasing" else "")
-        case "temperature":
-            return "+ temperature" + (f" (T = {metrics['temperature']:.3g})" if "temperature" in metrics else "")
-        case "vector":
-            return "+ vector scaling"
-        case _:
-            return f"+ {'uniform' if config['prior'] == 'uniform' else 'given'} prior"
+    entry = ADJUSTMENTS[config["method"]]
+    values = {setting: metrics.get(setting.name, config.get(setting.name)) for setting in entry.settings}
+    words = {setting.name: value if isinstance(value, str) else "given" for setting, value in values.items()}
+    told = "+ " + entry.label.format(**words)
+    for setting, value in values.items():
+        if setting.kind == "number":
+            told += f" ({setting.symbol or setting.name} = {value})"
+        elif setting.kind == "word" and value != setting.default:
+            told += f", {value}"
+    return told + (f" (T = {metrics['temperature']:.3g})" if "temperature" in metrics else "")
 
 
 def _adjusted(metrics: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import FailFast, Field, ValidationError, field_validator, model_validator
 
-from wbltr.config import Config, Count, Number, Positive, added_later
+from wbltr.config import Config, Count, Number, OneOf, Positive, added_later
 from wbltr.errors import WbltrError, shown
+from wbltr.methods.heads import KINDS
 from wbltr.recipe import FeaturesConfig
 from wbltr.regular import NotRegular, read_regular
 
@@ -99,7 +100,7 @@ class About(Config):
     prelogit: Annotated[Count, Field(le=1 << 16)] | None
     input: Input
     preprocessing: str
-    head: Literal["linear", "cosine", "gated"]
+    head: Annotated[str, OneOf({}, *KINDS)]
     head_words: str
     class_names: Annotated[tuple[str, ...], Field(min_length=1), FailFast()]
     calibrated: bool

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wbltr.errors import WbltrError
 from wbltr.functional.logits import head_kind as head_kind
-from wbltr.functional.logits import head_logits
+from wbltr.functional.logits import logits_of
 from wbltr.models import Network, Stem, empty_network, outline
 from wbltr.serving.about import About, Input
 
@@ -32,7 +32,7 @@ class Served(nn.Module):
 
     def __init__(self, network: Network, head: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._logits = network, logits_of(head)
         self.head_names = tuple(sorted(head))
         for name in self.head_names:
             self.register_buffer(_attribute(name), head[name].float().clone())
@@ -40,7 +40,7 @@ class Served(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, C, H, W)` uint8 → logits and probabilities, both `(B, classes)` float32."""
-        logits = head_logits(self.head(), self.network(images))
+        logits = self._logits(self.head(), self.network(images))
         return logits, logits.softmax(-1)
 
     def head(self) -> dict[str, Tensor]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from wbltr.config import Config, Teacher
 from wbltr.data.known import CONTENT
 from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.heads import HEADS
+from wbltr.methods.rows import ROWS, Row
 from wbltr.pipeline import Artifact, Node, artifact
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, Part, PosthocConfig, Recipe
-from wbltr.rows import Row
 from wbltr.stages._earlier_parts import kept_from, refuse_another_draw
 from wbltr.stages._settle import (
     check_root,
@@ -201,7 +203,7 @@ class Chain:
             if section is None and stage in self.line.known:
                 return self.line.known[stage]
         section = section or self.recipe.classifier
-        if section.head in ("scaled", "gated") and self._kind(self.features) != "linear":
+        if HEADS[section.head].starts_from == "linear features" and self._kind(self.features) != "linear":
             hint = "on such features: classifier.head=cosine, or a linear one"
             raise WbltrError(
                 f"classifier.head: {section.head} changes a linear head, the first stage's is cosine", hint, "recipe"
@@ -253,9 +255,9 @@ class Chain:
         while isinstance(head, Node) and head.stage is POSTHOC and not isinstance(below := head.inputs["head"], str):
             head = below
         if isinstance(head, Artifact):
-            return str(head.config.get("head", "linear"))
+            return HEADS[head.config.get("head", "linear")].kind.name
         section = head.config if isinstance(head.config, FeaturesConfig | ClassifierConfig) else None
-        return "linear" if section is None else section.head
+        return "linear" if section is None else HEADS[section.head].kind.name
 
     def head(self) -> Node | Artifact:
         """What the recipe ends in: its classifier, or a post-hoc adjustment."""
@@ -285,16 +287,17 @@ class Chain:
                 return self.naive.row("tau")
             case "first stage":
                 return self.features
-            case "l2" | "tau":
-                return self.posthoc(PosthocConfig(method=name, tau=self.recipe.posthoc.tau, of="features"))
-            case "logit-adjust" | "logit-adjust-mult" | "isotonic":
-                given = None if own is None else own.tau
-                return self.posthoc(PosthocConfig(method=name, tau="val" if given is None else given, of="features"))
-            case _:
-                head = self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
-                if isinstance(head, Node) and own is not None and own.lr is not None:
-                    return replace(head, section=f"heads.{name}")
-                return head
+        entry = ROWS[name]
+        if not entry.adjustment:
+            head = self.classifier(self.recipe.classifier.as_row(name, self.recipe.features, own))
+            if isinstance(head, Node) and own is not None and own.lr is not None:
+                return replace(head, section=f"heads.{name}")
+            return head
+        settings: dict[str, Any] = {"tau": self.recipe.posthoc.tau}
+        if entry.own_settings:
+            settings = {s.name: getattr(own, s.name, None) for s in ADJUSTMENTS[entry.adjustment].settings}
+        told = {setting: value for setting, value in settings.items() if value is not None}
+        return self.posthoc(PosthocConfig.model_validate({**told, "method": entry.adjustment, "of": "features"}))
 
     def measured(self, name: Row) -> Node:
         """The evaluation of one row."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wbltr.data.lists import Problems
 from wbltr.dataset_config import DatasetConfig
 from wbltr.errors import WbltrError
 from wbltr.pipeline import Runtime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wbltr.data.index import Index
 
 SHOWN = 20  # images that cannot be decoded and are named
+REASONS = 3  # why not, in one line
 
 
 def fingerprint(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> bytes:
@@ -87,21 +89,27 @@ def copied(part: str, index: Index, root: Path, side: int, workers: int, runtime
     return {f"{part}.shards": digests, f"{part}.bounds": bounds, f"{part}.shapes": shapes}
 
 
-def judge(config: DatasetConfig, bad: Sequence[str], runtime: Runtime, labels: Sequence[str] = ()) -> None:
+def judge(config: DatasetConfig, bad: Sequence[tuple[str, str]], runtime: Runtime, labels: Sequence[str] = ()) -> None:
     """Refuse images that cannot be decoded, or say that they are skipped.
 
     Args:
-        bad: a line for each.
+        bad: of each its file, and why.
         labels: of each, its class, to be counted; empty: they are not.
     """
     if not bad:
         return
-    shown = [*bad[:SHOWN], *([f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else [])]
     counts = Counter(labels).most_common()
     by_class = ", ".join(f"{label} {count:,}" for label, count in counts[:SHOWN])
     by_class += f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
     if config.on_bad_image == "fail":
         hint = "repair or convert them, or leave them out: --on-bad-image skip"
-        raise WbltrError("\n".join(shown), f"by class: {by_class}; {hint}" if by_class else hint, "integrity")
-    for line in (f"skipping {len(bad):,} images that cannot be decoded{by_class and f': {by_class}'}", *shown):
+        problems = Problems()
+        for file, why in bad:
+            problems.add(file, why)
+        told = "; ".join(problems.lines[:REASONS]) + ("; and for other reasons" if len(problems.lines) > REASONS else "")
+        counted = f"{len(bad):,} images cannot be decoded: " if len(bad) > 1 else ""
+        raise WbltrError(f"{counted}{told}", f"by class: {by_class}; {hint}" if by_class else hint, "integrity")
+    shown = [f"{file}: {why}" for file, why in bad[:SHOWN]]
+    shown += [f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else []
+    for line in (f"skipping {len(bad):,} image{'s' if len(bad) > 1 else ''} that cannot be decoded{by_class and f': {by_class}'}", *shown):
         runtime.notice(line)

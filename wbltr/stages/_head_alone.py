@@ -10,14 +10,12 @@ from torch import Tensor
 
 from wbltr.constraints import what_max_norm_did
 from wbltr.functional.logits import head_logits
-from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
-from wbltr.head_forms import fit_form, new_form
-from wbltr.heads import Trial, fit_heads
+from wbltr.methods.heads import HEADS
 from wbltr.models import new_head
 from wbltr.pipeline import Runtime
 from wbltr.recipe import FeaturesConfig
-from wbltr.stages._losses import class_loss, loss_settings
+from wbltr.stages._second_stage import fit_formed, fit_free, trial_of
 
 BLOCK = 4096  # embeddings that are measured at once
 
@@ -36,57 +34,23 @@ def fit_head_alone(
         `head.*` and `history.*` as the features stage names them. Of `history.accuracy` only the last epoch is measured, with
         the finished head; NaN before.
     """
-    weight, bias = (tensor.to(device) for tensor in new_head(len(counts), embeddings.shape[2], config.seed))
-    drawn = image_weights(labels, counts, config.sampling)
-    there, of_them = embeddings.to(device), labels.to(device)
+    start, images = new_head(len(counts), embeddings.shape[2], config.seed), (embeddings, labels, counts)
     more: dict[str, Tensor] = {}
-    if config.head == "cosine":
-        fitted = fit_form(
-            new_form("cosine", weight, bias, config.scale, config.seed),
-            class_loss(config, counts, device),
-            there,
-            of_them,
-            lrs=cosine(config.lr, config.epochs, config.scheduler),
-            batch_size=config.batch_size,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            seed=config.seed,
-            weights=drawn,
-            tick=runtime.tick,
-            report=runtime.report,
-        )
+    if HEADS[config.head].form:
+        fitted = fit_formed(config, start, images, device, tick=runtime.tick, report=runtime.report)
         head, loss, norms = fitted.head, fitted.loss, fitted.norms
     else:
-        ball = config.max_norm
-        trial = Trial(
-            config.loss,
-            loss_settings(config),
-            config.lr,
-            config.weight_decay,
-            None if ball is None else ball.radius,
-            "step" if ball is None else ball.per,
-            config.constraint == "unit-norm",
-        )
-        heads = fit_heads(
-            there,
-            of_them,
-            counts,
-            weight,
-            bias,
-            [trial],
-            schedule=cosine(1.0, config.epochs, config.scheduler),
-            batch_size=config.batch_size,
-            momentum=config.momentum,
-            seed=config.seed,
-            weights=drawn,
-            tick=runtime.tick,
-            report=lambda metrics: runtime.report({name: value for name, value in metrics.items() if value == value}),
-        )
+        trial = trial_of(config, start[0])
+
+        def report(metrics: Mapping[str, float]) -> None:
+            runtime.report({name: value for name, value in metrics.items() if value == value})
+
+        heads = fit_free(config, start, [trial], images, device, tick=runtime.tick, report=report)
         head = {"head.weight": heads.weight[0].cpu(), "head.bias": heads.bias[0].cpu()}
         loss, norms = heads.loss[:, 0], heads.norms[:, 0]
-        if ball is not None:
-            runtime.notice(what_max_norm_did(heads.projected[:, 0].tolist(), ball.radius))
-        if ball is not None or config.constraint != "none":
+        if trial.radius is not None:
+            runtime.notice(what_max_norm_did(heads.projected[:, 0].tolist(), trial.radius))
+        if trial.radius is not None or trial.unit_norm:
             more = {"history.at_radius": heads.at_radius[:, 0], "history.projected": heads.projected[:, 0]}
     accuracy = torch.full((config.epochs,), torch.nan, dtype=torch.float64)
     accuracy[-1] = _accuracy(head, embeddings[0], labels)

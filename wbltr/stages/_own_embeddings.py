@@ -130,7 +130,8 @@ def _checked(block: Array, table: Table, first: int) -> Array:
     finite = np.isfinite(rows).all(1)
     if not finite.all():
         at = int(np.argmin(finite))
-        value = block[at][~np.isfinite(rows[at])][0]
-        why = f"row {first + at:,} (counted from 0) holds {value}, which is not finite in float32"
+        dimension = int(np.argmin(np.isfinite(rows[at])))
+        place = f"column {shown(table.columns[dimension])!r}" if table.columns else f"dimension {dimension:,}"
+        why = f"row {first + at:,} (counted from 0) holds {block[at][dimension]} in {place}, which is not finite in float32"
         raise WbltrError(f"{table.where}: {why}", "mend or leave out such rows", "usage")
     return rows

@@ -35,12 +35,14 @@ class OwnParts:
         rows: part → numbers of its pictures, sorted.
         labels: `(N,)` int64, of every picture.
         counts: `(C,)` int64, training pictures of each class.
+        class_names: in label order; a class without an image that can be decoded is left out.
         earlier: how many images were known from an earlier dataset, are new, had another part, are gone; empty: there is none.
     """
 
     rows: Mapping[str, NDArray[np.int64]]
     labels: NDArray[np.int64]
     counts: NDArray[np.int64]
+    class_names: tuple[str, ...]
     earlier: Mapping[str, int]
 
 
@@ -50,11 +52,12 @@ def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig, e
     Where parts are drawn, pictures of equal pixels and those of one group stay together.
 
     Args:
-        earlier: of each image the part that it had, and how many are gone,, which it keeps; see `OwnImages.had`.
+        earlier: of each image the part that it had, and how many are gone, which it keeps; see `OwnImages.had`.
 
     Raises:
         WbltrError: code "recipe" where the section asks for parts that are not there, or a class is left without training.
     """
+    images = images.without({number for number, _ in pictures.bad})
     given = np.array(images.given, "<U5")
     labels = np.array(images.files.labels, np.int64)
     sound = np.ones(len(labels), bool)
@@ -80,12 +83,12 @@ def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig, e
             told = (
                 f"{images.place}: no training image is left of {shown}: its images, equal ones or their group had other parts"
             )
-            raise WbltrError(told, "add some, or draw all parts anew: --set dataset.parts_from=null", "recipe")
-        raise WbltrError(f"{images.place}: no training picture can be decoded of {shown}", "repair them", "integrity")
+            raise WbltrError(told, "add some, or draw all parts anew: wbltr make-dataset --recipe FILE --set dataset.parts_from=null", "recipe")
+        raise WbltrError(f"{images.place}: no training picture can be decoded of {shown}", "repair them, or leave the class out", "integrity")
     if not len(rows["test"]):
         hint = "repair them" if "test" in given else "give dataset.test_share more, or two pictures or more to a class"
         raise WbltrError(f"{images.place}: no picture to test on", hint, "recipe")
-    return OwnParts(rows, labels, counts, counted)
+    return OwnParts(rows, labels, counts, images.class_names, counted)
 
 
 def _counted(earlier: Had | None, parts: NDArray[np.str_], sound: NDArray[np.bool_]) -> dict[str, int]:
@@ -99,7 +102,7 @@ def _counted(earlier: Had | None, parts: NDArray[np.str_], sound: NDArray[np.boo
 
 def judge_own(config: DatasetConfig, images: OwnImages, pictures: Pictures, runtime: Runtime) -> None:
     """Refuse images that cannot be decoded, or say that they are skipped; counted by class."""
-    lines = [f"{images.root / images.files.paths[number]}: {why}" for number, why in pictures.bad]
+    lines = [(str(images.root / images.files.paths[number]), why) for number, why in pictures.bad]
     judge(config, lines, runtime, [images.class_names[images.files.labels[number]] for number, _ in pictures.bad])
 
 
@@ -123,6 +126,10 @@ def run_own(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
     had = images.had(config.parts_from, workers, runtime.tick)  # first: it may look at them with another depth
     pictures = images.seen(config.side, config.channels, workers, runtime.tick, config.depth)
     judge_own(config, images, pictures, runtime)
+    every, images = images, images.without({number for number, _ in pictures.bad})
+    if lost := [name for name in every.class_names if name not in {*images.class_names}]:
+        shown = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED:,} more" if len(lost) > NAMED else "")
+        runtime.notice(f"classes without an image that can be decoded, which are left out: {shown}")
     parts = choose_parts(images, pictures, config, had)
     chosen = np.concatenate([parts.rows[part] for part in PARTS])
     names = np.repeat(PARTS, [len(parts.rows[part]) for part in PARTS])

@@ -81,6 +81,8 @@ def settle_images(store: Store, recipe: Recipe, runtime: Runtime, root: Path | N
     if earlier:
         runtime.notice(f"{place} is not here; using the dataset {earlier[0].object_id[:12]}")
         return earlier[0].inputs["source"], None
+    if root is None and not place.expanduser().exists() and (elsewhere := address(recipe.images)) is not None:
+        raise elsewhere
     start = root or (Path(recipe.root) if recipe.root else None)
     known, section = files_seen(store, place), recipe.dataset
     how = (section.classes, section.on_bad_image, section.class_order)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import create_model, model_validator
 
-from wbltr.config import Config, added_later
+from wbltr.config import METHODS_FILE, Config, OfMethods, OneOf, added_later, fields_of
 from wbltr.errors import WbltrError
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.heads import KINDS
+from wbltr.methods.losses import LOSSES
 from wbltr.pipeline import Stage
-from wbltr.recipe import Adjustment, ClassifierConfig, EvalConfig, FeaturesConfig, Part, PosthocConfig
+from wbltr.recipe import ClassifierConfig, EvalConfig, FeaturesConfig, Part, PosthocConfig
 
 
 class EmbeddingsStageConfig(Config):
@@ -33,7 +36,7 @@ class EmbeddingsStageConfig(Config):
 
 def _reads_features(config: FeaturesConfig) -> Mapping[str, tuple[str, ...]]:
     test = ("test.",) if config.select == "best-test" else ()
-    teacher = {"teacher": ("network.", "head.")} if config.loss == "distill" else {}
+    teacher = {"teacher": ("network.", "head.")} if LOSSES[config.loss].teacher else {}
     return {"dataset": ("train.", *test, "class_counts", "class_names"), **teacher}
 
 
@@ -63,8 +66,10 @@ def _reads_embeddings(config: EmbeddingsStageConfig) -> Mapping[str, tuple[str, 
 
 
 def _reads_classifier(config: ClassifierConfig) -> Mapping[str, tuple[str, ...]]:
-    teacher = {"teacher": ("head.",), "teacher_embeddings": ("train.embeddings",)} if config.loss == "distill" else {}
-    return {"embeddings": ("train.", "class_counts"), "features": ("head.",), **teacher}
+    reads = {"embeddings": ("train.", "class_counts"), "features": ("head.",)}
+    if LOSSES[config.loss].teacher:
+        reads |= {"teacher": ("head.",), "teacher_embeddings": ("train.embeddings",)}
+    return reads
 
 
 class SweepConfig(Config):
@@ -78,7 +83,7 @@ class SweepConfig(Config):
         shared = ("epochs", "batch_size", "momentum", "init", "sampling", "scheduler", "seed")
         if not self.trials or len({tuple(getattr(trial, name) for name in shared) for trial in self.trials}) > 1:
             raise ValueError(f"trials of one sweep are some, and alike in {', '.join(shared)}")
-        if any(trial.through_network or trial.head != "linear" or trial.loss == "distill" for trial in self.trials):
+        if any(trial.through_network or trial.head != "linear" or LOSSES[trial.loss].teacher for trial in self.trials):
             raise ValueError("a sweep trains linear heads on cached embeddings alone: layers: 1, mode: cached, no teacher")
         return self
 
@@ -87,59 +92,48 @@ class SweepConfig(Config):
         return {"trials": [trial.hashed() for trial in self.trials], "precision": self.precision}
 
 
-OF_ROWS: tuple[Adjustment, ...] = ("l2", "tau", "isotonic")  # what changes the length of rows
-BY_CLASS: tuple[Adjustment, ...] = ("logit-adjust-mult", "vector")  # what scales each class's logit by a number of its own
-WITHOUT: Mapping[str, tuple[tuple[Adjustment, ...], str]] = {  # kinds of heads of `wbltr.functional.logits`
-    "cosine": ((*OF_ROWS, *BY_CLASS), "would change nothing on a cosine head: one scale for all classes, no norms of rows"),
-    "gated": (OF_ROWS, "is not defined on a gated head, whose rows make only part of its logits"),
-}
-
-
-def refuse_adjustment(method: Adjustment, kind: str) -> None:
+def refuse_adjustment(method: str, kind: str) -> None:
     """Refuse what changes nothing on a kind of head, or is not defined there.
 
     Raises:
         WbltrError: code "usage".
     """
-    refused, why = WITHOUT.get(kind, ((), ""))
-    if method in refused:
+    changed = {"rows": "rows", "scales": "classes"}.get(ADJUSTMENTS[method].gives)
+    if changed in KINDS[kind].refuses:
         hint = "instead: wbltr posthoc logit-adjust, or wbltr posthoc temperature"
-        raise WbltrError(f"posthoc {method} {why}", hint, "usage")
+        raise WbltrError(f"posthoc {method} {KINDS[kind].why}", hint, "usage")
 
 
-class PosthocStageConfig(Config):
+if TYPE_CHECKING:
+
+    class _Adjusted(Config):
+        tau: float | Literal["val"] | None = None
+else:
+    _Adjusted = create_model(
+        "_Adjusted", __base__=OfMethods, **fields_of(ADJUSTMENTS.settings(), absent=True), methods_file=METHODS_FILE
+    )
+
+
+class PosthocStageConfig(_Adjusted):
     """What an adjusted head depends on beside its inputs: the settings that its method has, and no others."""
 
-    method: Adjustment
-    tau: float | Literal["val"] | None = added_later(None)
-    direction: Literal["decreasing", "increasing"] | None = added_later(None)
-    prior: Literal["uniform"] | dict[str, float] | None = added_later(None)
+    method: Annotated[str, OneOf(ADJUSTMENTS)]
 
     @classmethod
     def of(cls, section: PosthocConfig) -> Self:
         """What a recipe's section comes to; L2 is τ = 1 under its own name."""
-        match section.method:
-            case "none":
-                raise WbltrError("posthoc.method: none leaves nothing to do", "use --set posthoc.method=tau", "recipe")
-            case "l2":
-                return cls(method="l2", tau=1.0)
-            case "tau" | "logit-adjust" | "logit-adjust-mult":
-                return cls(method=section.method, tau=section.tau)
-            case "isotonic":
-                return cls(method="isotonic", direction=section.direction)
-            case "prior":
-                return cls(method="prior", prior=section.prior)
-            case _:
-                return cls(method=section.method)
+        if section.method == "none":
+            raise WbltrError("posthoc.method: none leaves nothing to do", "use --set posthoc.method=tau", "recipe")
+        entry = ADJUSTMENTS[section.method]
+        own = {setting.name: getattr(section, setting.name) for setting in entry.settings}
+        return cls.model_validate({"method": section.method, **own, **entry.fixed})
 
 
 def _reads_posthoc(config: PosthocStageConfig) -> Mapping[str, tuple[str, ...]]:
-    reads: dict[str, tuple[str, ...]] = {"head": ("head.",)}
-    if config.tau == "val" or config.method in ("temperature", "vector"):
+    entry, reads = ADJUSTMENTS[config.method], {"head": ("head.",)}
+    if config.tau == "val" or entry.fitted:
         reads["embeddings"] = ("val.",)
-    if config.method in ("logit-adjust", "logit-adjust-mult", "isotonic", "prior"):
-        reads["dataset"] = ("class_counts", *(("class_names",) if config.method == "prior" else ()))
-    return reads
+    return reads | ({"dataset": entry.reads} if entry.reads else {})
 
 
 def _reads_eval(config: EvalConfig) -> Mapping[str, tuple[str, ...]]:

@@ -9,19 +9,20 @@ of classes on the MaxNorm radius at the epoch's end, and share that MaxNorm move
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wbltr.constraints import what_max_norm_did
-from wbltr.functional.prototypes import nearest_class_mean
 from wbltr.machine import enough_memory, prepare
+from wbltr.methods.heads import HEADS
+from wbltr.methods.settings import load
 from wbltr.pipeline import Runtime
 from wbltr.recipe import ClassifierConfig
 from wbltr.stages._diverged import diverging
-from wbltr.stages._second_stage import fit_form_on_embeddings, fit_on_embeddings
+from wbltr.stages._second_stage import cached, fit_formed, fit_on_embeddings, starting_head
 
 NOTHING = torch.tensor(math.nan, dtype=torch.float64)
 
@@ -31,14 +32,14 @@ def run(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime) -
     device = prepare(runtime.device, runtime.threads)
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
     with enough_memory("use fewer embeddings.views or --device cpu"), diverging(config, runtime.section):
-        match config.head:
-            case "linear":
-                return _linear(config, inputs, runtime, device)
-            case "means":
-                return _means(inputs, runtime, device)
-            case form:
-                fitted = fit_form_on_embeddings(form, config, inputs, device, tick=runtime.tick, report=runtime.report)
-                return fitted.head | _history(fitted.loss, fitted.norms)
+        entry = HEADS[config.head]
+        if entry.fit:
+            return _fitted(load(entry.fit), inputs, runtime, device)
+        if not entry.form:
+            return _linear(config, inputs, runtime, device)
+        start = starting_head(config, inputs["features"])
+        fitted = fit_formed(config, start, cached(inputs), device, tick=runtime.tick, report=runtime.report)
+        return fitted.head | _history(fitted.loss, fitted.norms)
 
 
 def _linear(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtime, device: torch.device) -> dict[str, Any]:
@@ -58,12 +59,14 @@ def _linear(config: ClassifierConfig, inputs: Mapping[str, Any], runtime: Runtim
     }
 
 
-def _means(inputs: Mapping[str, Any], runtime: Runtime, device: torch.device) -> dict[str, Any]:
-    """The nearest class mean by cosine, over all views."""
+def _fitted(
+    fit: Callable[..., tuple[Tensor, Tensor]], inputs: Mapping[str, Any], runtime: Runtime, device: torch.device
+) -> dict[str, Any]:
+    """A head of all views that is not trained."""
     runtime.tick(-1, -1)
     views = torch.from_numpy(inputs["embeddings"]["train.embeddings"]).to(device)
     labels = torch.from_numpy(inputs["embeddings"]["train.labels"]).to(device)
-    weight, bias = nearest_class_mean(views.flatten(0, 1), labels.repeat(len(views)), len(inputs["embeddings"]["class_counts"]))
+    weight, bias = fit(views.flatten(0, 1), labels.repeat(len(views)), len(inputs["embeddings"]["class_counts"]))
     empty = torch.empty(0, dtype=torch.float64)
     return {"head.weight": weight.cpu(), "head.bias": bias.cpu(), **_history(empty, torch.empty(0, len(weight)))}
 

@@ -163,7 +163,7 @@ def _indexed(config: DatasetConfig, runtime: Runtime) -> dict[str, Any]:
         before += len(files.paths)
         sound[part] = np.setdiff1d(np.arange(len(files.paths)), [number for number, _ in found])
         skipped[("train", "val", "test").index(part)] = len(found)
-        bad += [f"{images.root / files.paths[number]}: {why}" for number, why in found]
+        bad += [(str(images.root / files.paths[number]), why) for number, why in found]
     judge(config, bad, runtime)
     labels = {part: np.array(files.labels, np.int64)[sound[part]] for part, files in images.parts.items()}
     classes = len(images.class_names)

@@ -24,6 +24,7 @@ from wbltr.data.stream import StreamedImages, is_index, training_images
 from wbltr.distributed import Team, team
 from wbltr.errors import WbltrError
 from wbltr.functional.logits import head_logits
+from wbltr.functional.losses import ClassLoss
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
 from wbltr.machine import enough_memory, prepare
@@ -34,7 +35,6 @@ from wbltr.recipe import FeaturesConfig
 from wbltr.stages import sharing_hint
 from wbltr.stages._diverged import diverging
 from wbltr.stages._head_alone import of_own_embeddings
-from wbltr.stages._losses import class_loss
 from wbltr.stages._pretrained import frozen, pretrained
 from wbltr.training import Epochs, batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch, Probe, Snapshots, Watcher
@@ -99,7 +99,7 @@ def _train(
     """The model, its history, and what the config asks to keep beside them."""
     dataset = inputs["dataset"]
     counts = torch.from_numpy(dataset["class_counts"])
-    loss = class_loss(config, counts, device)
+    loss = ClassLoss(config.loss, counts, config.settings, device)
     labels = torch.from_numpy(dataset["train.labels"])
     steps = batches(len(labels), config.batch_size, config.shards)
     network = _network(config, runtime)
@@ -141,7 +141,7 @@ def _train(
             weight_decay=config.weight_decay,
             loss=loss,
             begin=loss.begin,
-            teacher=_teacher(config, inputs["teacher"], device) if config.loss == "distill" else None,
+            teacher=_teacher(config, inputs["teacher"], device) if "teacher" in inputs else None,
             precision=config.precision,
             tick=runtime.tick,
             report=lambda metrics: runtime.report({**metrics, **_loader(images), "parameters": parameters}),

@@ -17,6 +17,7 @@ from wbltr.constraints import Constraint, what_max_norm_did
 from wbltr.cores import free_cores
 from wbltr.data.stream import is_index, training_images
 from wbltr.errors import WbltrError
+from wbltr.functional.losses import ClassLoss
 from wbltr.functional.projections import relative_radius, row_norms
 from wbltr.functional.sampling import image_weights
 from wbltr.functional.schedules import cosine
@@ -26,7 +27,6 @@ from wbltr.pipeline import Runtime
 from wbltr.randomness import generator
 from wbltr.stages import FinetuneStageConfig
 from wbltr.stages._diverged import diverging
-from wbltr.stages._losses import class_loss
 from wbltr.stages._second_stage import absolute_radius, starting_head
 from wbltr.training import batches, fit, flip_averaged_accuracy, usable
 from wbltr.watchers import BestEpoch
@@ -38,7 +38,7 @@ def run(config: FinetuneStageConfig, inputs: Mapping[str, Any], runtime: Runtime
     device = prepare(runtime.device, runtime.threads or (saved[2].get("threads") if saved else None))
     runtime.witness.update(device=str(device), threads=torch.get_num_threads())
     second, dataset = config.classifier, {name: torch.from_numpy(array) for name, array in inputs["dataset"].items()}
-    loss = class_loss(second, dataset["class_counts"], device)
+    loss = ClassLoss(second.loss, dataset["class_counts"], second.settings, device)
     labels = dataset["train.labels"]
     model, radius = _starting_model(config, inputs["features"], device)
     constraint = _constraint(config, model, radius)

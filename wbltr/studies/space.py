@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from wbltr.errors import WbltrError, closest
+from wbltr.methods.losses import LOSSES
 from wbltr.recipe import ClassifierConfig, FeaturesConfig, MaxNormConfig
-from wbltr.rows import Loss
 
 Target = Literal["features", "classifier"]
 
@@ -39,7 +39,6 @@ class Choice:
 
 
 Range = Interval | Choice
-LOSSES: tuple[str, ...] = get_args(Loss)
 Space = Mapping[str, Range]
 LOGARITHMIC = ("weight_decay", "lr")
 KNOWN: Mapping[Target, tuple[str, ...]] = {
@@ -134,7 +133,7 @@ def at_the_edge(space: Space, values: Mapping[str, Any]) -> list[str]:
 
 def classifier_of(section: ClassifierConfig, values: Mapping[str, Any]) -> ClassifierConfig:
     """A second stage with these values tried; a radius is laid on the section's MaxNorm, or on a relative one."""
-    changes = {name: value for name, value in values.items() if name != "radius"}
+    changes = {"methods_file": None} | {name: value for name, value in values.items() if name != "radius"}
     if "radius" in values:
         ball = section.max_norm or MaxNormConfig()
         changes["max_norm"] = ball.model_copy(update={"radius": values["radius"]})

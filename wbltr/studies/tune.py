@@ -6,16 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from wbltr.config import Config
 from wbltr.functional.metrics import class_accuracy, confusion_matrix, mean_accuracy
+from wbltr.methods.adjustments import ADJUSTMENTS
+from wbltr.methods.rows import Row
 from wbltr.pipeline import Made, Node
-from wbltr.recipe import Adjustment, ClassifierConfig, Recipe
-from wbltr.rows import Row
+from wbltr.recipe import ClassifierConfig, Recipe
 from wbltr.stages import Chain
 from wbltr.studies.space import Space, Target, classifier_of, features_of
 from wbltr.studies.study import Study, Trial, best, hopeless
@@ -66,7 +67,7 @@ def _judge(recipe: Recipe, row: Row) -> list[Config]:
     own = [recipe.heads[row]] if row in recipe.heads else []
     if row == "first stage":
         return []
-    if row in get_args(Adjustment):
+    if row in ADJUSTMENTS:
         return [recipe.posthoc, *own]
     return [recipe.classifier.as_row(row, recipe.features, recipe.heads.get(row)), recipe.embeddings]
 
