@@ -234,7 +234,7 @@ def test_pictures_that_cannot_be_decoded_are_all_named_or_left_out_before_parts_
     assert sum(len(tensors[f"{part}.labels"]) for part in ("train", "val", "test")) == 31
     for path in ("wasp/000.png", "wasp/001.png", "wasp/002.png"):
         (root / path).write_bytes(b"")
-    with pytest.raises(WbltrError, match="no training picture can be decoded of wasp"):
+    with pytest.raises(WbltrError, match="no training image can be decoded of wasp"):
         made(root, config(on_bad_image="skip"))
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from wbltr.data.imagefiles import MOST_BYTES
 from wbltr.data.signatures import unread
+from wbltr.errors import sentence
 
 MOST_PIXELS = 89_478_485  # Pillow's own bound: small files can unpack to more than memory holds
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow has more, and hands EPS to a program, Ghostscript
@@ -99,7 +100,7 @@ def values(data: bytes, *, exact: bool = True) -> Tensor | NDArray[np.uint16]:
     except UnidentifiedImageError:
         raise BadImage("no image of a known format") from None
     except REFUSALS as error:
-        raise BadImage(str(error)[:200] or type(error).__name__) from None
+        raise BadImage(sentence(error)) from None
 
 
 def _planes(image: ImageFile.ImageFile) -> bool:

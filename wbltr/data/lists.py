@@ -95,7 +95,7 @@ class Listing:
         """A row's place, in words."""
         return _where(self.file, self.places[row])
 
-    def kind(self, why: str) -> str:
+    def kind(self, why: str) -> str:  # noqa: ARG002 - tables of one's own tell by it
         """Of which kind a problem of a row is; see `Problems.add`. Of a published list each is told by itself."""
         return ""
 

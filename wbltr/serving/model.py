@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wbltr.errors import WbltrError
+from wbltr.errors import WbltrError, sentence
 from wbltr.functional.logits import head_kind as head_kind
 from wbltr.functional.logits import logits_of
 from wbltr.models import Network, Stem, empty_network, outline
@@ -132,7 +132,7 @@ def served(about: About, tensors: Mapping[str, Tensor], where: str) -> Served:
         network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
         return Served(network, {name: tensors[name] for name in expected if name.startswith("head.")})
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
-        told = f"{where}: its tensors are not those of {about.network} with {size} classes: {str(error).splitlines()[0]:.200}"
+        told = f"{where}: its tensors are not those of {about.network} with {size} classes: {sentence(error)}"
         raise WbltrError(told, "export or train it again", "integrity") from None
 
 

@@ -111,5 +111,6 @@ def judge(config: DatasetConfig, bad: Sequence[tuple[str, str]], runtime: Runtim
         raise WbltrError(f"{counted}{told}", f"by class: {by_class}; {hint}" if by_class else hint, "integrity")
     shown = [f"{file}: {why}" for file, why in bad[:SHOWN]]
     shown += [f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else []
-    for line in (f"skipping {len(bad):,} image{'s' if len(bad) > 1 else ''} that cannot be decoded{by_class and f': {by_class}'}", *shown):
+    told = f"skipping {len(bad):,} image{'s' if len(bad) > 1 else ''} that cannot be decoded"
+    for line in (f"{told}: {by_class}" if by_class else told, *shown):
         runtime.notice(line)
