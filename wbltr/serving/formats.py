@@ -18,7 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from wbltr.errors import WbltrError, shown
+from wbltr.errors import WbltrError, sentence
 from wbltr.machine import enough_memory
 from wbltr.serving.about import About, Check, Format
 from wbltr.serving.model import Predictor, Served, cost, guarded, predictor, served
@@ -153,10 +153,9 @@ def _torch_told() -> Iterator[list[BaseException]]:
         log.removeFilter(keep)
 
 
-def _damaged(where: str, error: object) -> WbltrError:
-    told = (str(error).splitlines() or [type(error).__name__])[0]
+def _damaged(where: str, error: BaseException) -> WbltrError:
     hint = "export it again: wbltr export DIR"
-    return WbltrError(f"{where}: not a model that wbltr exported: {shown(told, 1000)}", hint, "integrity")
+    return WbltrError(f"{where}: not a model that wbltr exported: {sentence(error)}", hint, "integrity")
 
 
 def compared(first: Predictor, second: Predictor, images: Tensor, where: str) -> Check:
