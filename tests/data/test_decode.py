@@ -114,7 +114,8 @@ def test_values_of_as_many_bits_as_the_depth_says_never_clip(bits: int, kind: st
     found = exact_values(data)
     assert not isinstance(found, Tensor)
     assert (np.broadcast_to(found, (3, height, width)) == colours(values)).all(), "every bit of it"
-    assert (decode(data, bits).numpy() == colours(values) >> (bits - 8)).all()
+    rounded = bits == 16 and kind.startswith("ppm")  # with all 16 bits Pillow scales a PPM itself, as it always has
+    assert np.abs(decode(data, bits).numpy() - (colours(values) >> (bits - 8)).astype(int)).max() <= rounded
 
 
 @pytest.mark.parametrize("plain", [False, True])
