@@ -307,3 +307,17 @@ def test_out_is_never_a_pipe_or_a_device(wbltr: Wbltr, command: str) -> None:
         assert (done.code, done.document["error"]["code"]) == (2, "usage")
     assert Path(f"pipe{ending}").is_fifo()
     assert Path(f"device{ending}").is_symlink()
+
+
+@pytest.mark.parametrize("device", ["gpu", "tpu", "GPU", "", "cuda:x", "cuda:", "cpu:x", "0", "\x1b[31m", "meta"])
+def test_a_device_that_is_none_is_refused_with_what_there_is(wbltr: Wbltr, device: str) -> None:
+    for command in ("run --recipe digits-ir50 -n", "predict x.png", "make-dataset --images .", "export here"):
+        done = wbltr(*command.split(), "--device", device, "--json")
+        assert (done.code, done.document["error"]["code"]) == (2, "usage"), command
+        assert "this machine has cpu" in done.document["error"]["message"]
+        assert not [*Path().iterdir()]
+
+
+def test_a_plan_is_made_for_a_device_that_is_there(wbltr: Wbltr) -> None:
+    done = wbltr("run", "--recipe", "digits-ir50", "-n", "--device", "cuda:99", "--json")
+    assert (done.code, done.document["error"]["code"]) == (2, "usage")

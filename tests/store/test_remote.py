@@ -453,8 +453,11 @@ def test_a_place_of_another_format_is_refused(tmp_path: Path, text: str, code: s
     with pytest.raises(WbltrError) as caught:
         Remote(str(tmp_path / "far"))
     assert caught.value.code == code
-    with pytest.raises(WbltrError, match="found a file"):
-        Remote(str(tmp_path / "far" / "FORMAT"))
+    os.mkfifo(tmp_path / "pipe")
+    for file in (str(tmp_path / "far" / "FORMAT"), str(tmp_path / "pipe"), os.devnull):
+        with pytest.raises(WbltrError, match="found a file") as caught:
+            Remote(file)
+        assert caught.value.code == "usage"
 
 
 def test_a_newer_bucket_is_refused(bucket: Callable[[Server], str], lasting: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -39,6 +40,19 @@ def _refuse_addresses(values: Mapping[str, Any]) -> None:
                 raise told
 
 
+def _refuse_devices(request: Request) -> None:
+    """Refuse a device that is none, or that a plan is not made for; one that work is to run on is looked for there.
+
+    Raises:
+        WbltrError: code "usage".
+    """
+    known = re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", request.device)
+    if known is None or (request.dry_run and request.device not in ("auto", "cpu")):
+        from wbltr.machine import prepare
+
+        prepare(request.device, request.threads)
+
+
 def _parameter(name: str) -> inspect.Parameter:
     declared = next(f for f in fields(Request) if f.name == name)
     default = [] if declared.default is MISSING else declared.default
@@ -62,6 +76,7 @@ def verb(app: typer.Typer, name: str, options: tuple[str, ...]) -> Callable[[Cal
 
             def work() -> None:
                 _refuse_addresses(vars(request) | values)
+                _refuse_devices(request)
                 function(request, **values)
 
             answer(name, request, work)

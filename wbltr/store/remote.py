@@ -61,6 +61,8 @@ class Remote:
             raise WbltrError(f"{url}: expected a place", hint, "usage")
         self.url = url
         self._store = Store(Path(self._root), WORKSPACE) if isinstance(self._files, LocalFileSystem) else None
+        if self._store is not None and self._store.root.exists() and not self._store.root.is_dir():
+            raise WbltrError(f"{url}: expected a folder, found a file", hint, "usage")
         with self._asking("", "open"):
             try:
                 there = {path.removeprefix(self._root).strip("/") for path in self._files.ls(self._root, detail=False)}
