@@ -68,7 +68,7 @@ def holds(there: Recipe, written: Mapping[str, Any], settings: Sequence[str]) ->
         settings: --set.
     """
     try:
-        bare = Recipe.model_validate({"name": there.name} | written)  # paths as they are written
+        bare = Recipe.model_validate({"name": there.name, **written})  # paths as they are written
         return revise_recipe(bare, settings) == bare
     except (WbltrError, ValueError):  # it extends another, or these settings do not go with the rest of it
         return False
