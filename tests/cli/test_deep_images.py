@@ -51,7 +51,7 @@ def paths_of(root: Path, tensors: dict[str, np.ndarray], part: str) -> list[str]
     return [str(root / paths[row]) for row in tensors[f"{part}.index"]]
 
 
-@pytest.mark.parametrize(("bits", "colour"), [(10, False), (12, False), (12, True), (14, True)])
+@pytest.mark.parametrize(("bits", "colour"), [(8, False), (8, True), (10, False), (12, False), (12, True), (14, True)])
 def test_the_recipe_gets_the_depth_and_the_images_their_brightness(
     tmp_path: Path, wbltr: Wbltr, bits: int, colour: bool
 ) -> None:

@@ -76,6 +76,45 @@ def test_images_that_are_added_move_none_however_it_is_typed(tmp_path: Path, wbl
     assert (cached.document["artifact"], cached.document["cached"]) == (first, True)
 
 
+@pytest.mark.parametrize(
+    "settings", [("--classes", "innermost"), ("--set", "dataset.seed=3"), ("--on-bad-image", "skip", "--set", "dataset.seed=3")]
+)
+def test_the_same_command_with_its_settings_goes_on_and_with_others_is_refused(
+    tmp_path: Path, wbltr: Wbltr, settings: tuple[str, ...]
+) -> None:
+    root = class_folders(tmp_path / "set", {"pets/ant": 8, "pets/bee": 8, "wild/wasp": 8})
+    words = ("make-dataset", "--images", root, *settings, "--json")
+    first = wbltr(*words)
+    assert first.code == 0, first.err
+    put(root / "wild" / "wasp" / "new.png", 1, 9000)
+    again = wbltr(*words)
+    assert again.code == 0, again.err
+    assert again.document["metrics"]["earlier"] == {"known": 24, "new": 1, "moved": 0, "gone": 0}
+    put(root / "wild" / "wasp" / "newer.png", 1, 9001)
+    assert wbltr("make-dataset", "--images", root, "--set", "dataset.seed=4").code == 2
+
+
+def test_what_the_hint_of_a_bad_image_says_works_when_images_were_added_and_stays_in_the_recipe(
+    tmp_path: Path, wbltr: Wbltr
+) -> None:
+    root = class_folders(tmp_path / "set", COUNTS)
+    words = ("make-dataset", "--images", root, "--json")
+    first, written = wbltr(*words).document["artifact"], Path("set.yaml").read_text()
+    (root / "ant" / "bad.jpg").write_text("<html>")
+    refused = wbltr(*words)
+    assert "--on-bad-image skip" in refused.document["error"]["hint"]
+    made = wbltr(*words, "--on-bad-image", "skip")
+    assert made.code == 0, made.err
+    assert made.document["metrics"]["earlier"]["moved"] == 0
+    kept = yaml.safe_load(Path("set.yaml").read_text())["dataset"]
+    assert (kept["parts_from"], kept["on_bad_image"]) == (first, "skip")
+    new = [line for line in Path("set.yaml").read_text().splitlines() if line not in written.splitlines()]
+    assert len(new) == 2, "nothing else in the recipe has changed"
+    for more in ((), ("--on-bad-image", "skip")):
+        assert wbltr(*words, *more).document["artifact"] == made.document["artifact"]
+    assert wbltr("run", "--recipe", "./set.yaml", "-n").code == 0
+
+
 def test_no_other_command_draws_parts_anew_unless_it_is_told_to(tmp_path: Path, wbltr: Wbltr) -> None:
     root = class_folders(tmp_path / "set", COUNTS)
     first = wbltr("make-dataset", "--images", root, "-q").out.strip()

@@ -144,6 +144,14 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, wbltr: Wbltr) -> None:
     assert not [*Path(".wbltr").glob("objects/*/*")]
 
 
+ADDRESSES = {
+    "s3://bucket/pets": "aws s3 cp",
+    "gs://bucket/pets": "gcloud storage cp",
+    "hf://datasets/me/pets": "hf download me/pets",
+    "https://example.org/pets": "curl -LO https://example.org/pets",
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -155,6 +163,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, wbltr: Wbltr) -> None:
         (("--images", "set", "--set", "features.epoch=1"), 2, "no such field"),
         (("--images", "set", "--set", "dataset.test_share=0"), 2, "--set dataset.test_share=0.2"),
         (("--recipe", "digits-ir50", "--out", "x.yaml"), 2, "--out"),
+        *((("--images", place), 2, words) for place, words in ADDRESSES.items()),
+        *((("--csv", f"{place}.csv"), 2, words) for place, words in ADDRESSES.items()),
     ],
 )
 def test_what_cannot_be_done_is_one_line(wbltr: Wbltr, arguments: tuple[str, ...], code: int, words: str) -> None:
@@ -165,17 +175,32 @@ def test_what_cannot_be_done_is_one_line(wbltr: Wbltr, arguments: tuple[str, ...
     assert done.err.count("error:") == 1
 
 
+@pytest.mark.parametrize(("place", "words"), ADDRESSES.items())
+def test_a_recipe_that_names_an_address_says_how_to_fetch_it(wbltr: Wbltr, place: str, words: str) -> None:
+    Path("set.yaml").write_text(
+        f"name: set\nimages: {place}\ndataset: {{source: images, imbalance_factor: null, profile: natural, val: holdout}}\n"
+    )
+    for verb in ("make-dataset", "run"):
+        done = wbltr(verb, "--recipe", "./set.yaml")
+        assert done.code == 2, done.err
+        assert words in done.err
+        assert done.err.count("error:") == 1
+
+
 def test_unreadable_pictures_are_named_or_skipped_and_the_recipe_says_so(wbltr: Wbltr) -> None:
     root = class_folders(Path("set"), COUNTS)
     (root / "ant" / "[bold]\x1b.png").write_bytes(b"no picture")
     (root / "ant" / "[red]odd.png").write_bytes(b"no picture")
     unnamed = wbltr("make-dataset", "--images", "set")
     assert unnamed.code == 4
-    assert "1 image cannot be read: 'ant' 1 (a control character in the name)" in unnamed.err
+    assert "2 images cannot be read: 'ant' 2 (a control character in the name, no image inside)" in unnamed.err
     assert "\x1b" not in unnamed.err
     (root / "ant" / "[bold]\x1b.png").rename(root / "ant" / "b.heic")
     (root / "bee" / "001.png").write_bytes(b"")
-    for lacking in ("'ant' 1 (HEIC)", "set/ant/[red]odd.png: no image of a known format"):
+    for lacking in (
+        "'ant' 2 (HEIC, no image inside), 'bee' 1 (no image inside)",
+        "set/ant/[red]odd.png: no image of a known format",
+    ):
         failed = wbltr("make-dataset", "--images", "set")
         assert failed.code == 4
         assert lacking in failed.err

@@ -173,6 +173,15 @@ def test_every_bad_row_is_told_with_its_line(tmp_path: Path) -> None:
     ]
     missing = table(tmp_path / "u.csv", "path,label\na/000.png,a\ngone.png,b\n")
     assert refused(missing).message == f"u.csv:3: 'gone.png' is missing in {tmp_path}"
+    assert (refused(place).code, refused(missing).code) == ("recipe", "missing")
+
+
+def test_a_table_whose_paths_start_elsewhere_is_refused_in_one_line(tmp_path: Path) -> None:
+    place = table(tmp_path / "t.csv", "path,label\n" + "".join(f"x/{number}.png,{number % 2}\n" for number in range(50)))
+    message = refused(place).message
+    assert message.startswith("t.csv:2: 'x/0.png' is missing")
+    assert "46 more" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(

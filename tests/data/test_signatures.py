@@ -61,6 +61,10 @@ OTHER += [
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     b"MM",
     b"II*",
+    b"GIF89a is a format\nwhich we like",
+    b"GIF87a\n",
+    b"P1\n# comment only\n",
+    b"P5 # one\n# two\nthe fifth patient",
 ]
 OTHER += [b"%PDF-1.7", b"\0\5\26\7\0\2\0\0Mac OS X        ", bytes(5000), b"\0\0\0\x18ftypisom" + bytes(30), b"\x1f\x8b\x08"]
 
@@ -117,6 +121,13 @@ def test_other_files_are_no_images_and_an_images_ending_on_them_is_a_claim() -> 
         assert kind(data, "x.jfif") == Kind("", False)
         assert kind(data, "x.heic") == Kind("HEIC", False)
         assert kind(data, "x.CR3") == Kind(RAW, False)
+
+
+@pytest.mark.parametrize("comment", [b"", b"# GIMP\n", b"# one\r\n# two\n", b"#" + b"x" * 300 + b"\n"])
+def test_comments_in_a_pnm_header_do_not_hide_it(comment: bytes) -> None:
+    data = b"P5\n" + comment + b"2 2\n255\n" + bytes(4)
+    assert kind(data) == Kind("PNM", True)
+    assert decode(data).shape == (3, 2, 2)
 
 
 def test_every_ending_claims_one_kind() -> None:

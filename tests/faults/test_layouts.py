@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -330,8 +332,35 @@ def validation_beside_classes(root: Path, chance: random.Random) -> tuple[str, l
     return "recipe", ["two readings"]
 
 
+def named_after_another(root: Path, chance: random.Random) -> tuple[str, list[str]]:
+    """`rps/` and `rps-test-set/`, with the same folders inside."""
+    stem, word = (
+        chance.choice(["rps", "horse-or-human", "My Birds"]),
+        chance.choice(["test", "validation", "test-set", "train"]),
+    )
+    other = chance.choice([f"{stem}-{word}", f"{word}_{stem}"])
+    for folder in (stem, other):
+        for name in ("cat", "dog"):
+            images(root, f"{folder}/{name}", "", "", chance)
+    return "recipe", ["two readings", f"{stem}/", f"{other}/"]
+
+
+def several_beside_parts(root: Path, chance: random.Random) -> tuple[str, list[str]]:
+    """Parts beside several folders with the same folders: masks, copies."""
+    folders = [
+        "train",
+        "test",
+        *chance.sample(["masks", "test - Copy", "extra", "Holdout", "depth maps"], chance.randint(1, 3)),
+    ]
+    for folder in folders:
+        for name in ("cat", "dog"):
+            images(root, f"{folder}/{name}", "", "", chance)
+    return "recipe", ["two readings", *(f"{folder}/" for folder in folders)]
+
+
 WRONG: list[Refused] = [extra, twins, flat, half_split, no_train, links_alone, unreadable, no_text, one_class, nothing]
-WRONG += [class_and_part_in_one_name, parts_inside_one_of_several, validation_beside_classes]
+TWO_READINGS: list[Refused] = [extra, validation_beside_classes, named_after_another, several_beside_parts]
+WRONG += [class_and_part_in_one_name, parts_inside_one_of_several, *TWO_READINGS[1:]]
 
 
 @pytest.mark.parametrize("make", WRONG, ids=lambda make: make.__name__)
@@ -353,6 +382,59 @@ def test_a_tree_that_cannot_be_read_as_meant_is_refused_with_the_names(tmp_path:
         assert "\n" not in told
         assert told.isprintable()
         counted(ROW, 1)
+
+
+@pytest.mark.parametrize("make", TWO_READINGS, ids=lambda make: make.__name__)
+def test_of_two_readings_each_is_taken_once_what_the_hint_says_is_typed(
+    tmp_path: Path, make: Refused, counted: Counted
+) -> None:
+    for seed in range(4):
+        for choice in ("parts", "classes"):
+            root = (tmp_path / f"{choice}{seed}" / "set").resolve()
+            root.mkdir(parents=True)
+            make(root, random.Random(f"{make.__name__} {seed}"))
+            tops = [path.name for path in root.iterdir()]
+            with pytest.raises(WbltrError) as caught:
+                read_folder(root)
+            line = next(part for part in caught.value.hint.split("; ") if part.startswith(f"{choice}: "))
+            subprocess.run(line[re.search(r"\b(mv|mkdir) '", line).start() :], shell=True, check=True)  # type: ignore[union-attr]
+            rows, _ = read(root)
+            if choice == "parts":
+                assert {label for _, label, _ in rows} == {"cat", "dog"} or make is extra
+                assert "train" in {part for _, _, part in rows}
+            else:
+                assert {label.removeprefix("class-") for _, label, _ in rows} == {*tops}
+            counted(ROW, 1)
+
+
+def test_folders_named_after_another_are_classes_where_their_own_folders_differ(tmp_path: Path) -> None:
+    for folder in ("shoes/red", "training shoes/blue", "tubes/a", "test tubes/b"):
+        put(tmp_path / folder / "0.png", 0, 0)
+    rows, _ = read(tmp_path)
+    assert {label for _, label, _ in rows} == {"shoes", "training shoes", "tubes", "test tubes"}
+
+
+def test_images_are_counted_at_any_depth_where_no_folder_is_a_class(tmp_path: Path) -> None:
+    for number in range(3):
+        put(tmp_path / "cars_train" / "cars_train" / f"{number}.png", 0, number)
+    put(tmp_path / "cars_test" / "0.png", 0, 0)
+    with pytest.raises(WbltrError, match="3 in cars_train/"):
+        read_folder(tmp_path)
+
+
+def test_what_only_claims_to_be_an_image_is_told_together_with_what_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "owl"):
+        put(tmp_path / name / "0.png", 0, 0)
+    (tmp_path / "cat" / "a.heic").write_bytes(HEIC)
+    (tmp_path / "dog" / "a.jpg").write_bytes(b"<!DOCTYPE html>")
+    (tmp_path / "dog" / "b.png").write_bytes(HEIC)
+    (tmp_path / "owl" / "gone.png").symlink_to("nowhere.png")
+    with pytest.raises(WbltrError) as caught:
+        read_folder(tmp_path)
+    assert caught.value.code == "integrity"
+    for words in ("4 images", "'cat' 1 (HEIC)", "'dog' 2 (HEIC, no image inside)", "'owl' 1 (a link to nothing)"):
+        assert words in caught.value.message
+    assert len(read_folder(tmp_path, on_bad_image="skip")) == 5, "those that claim to be images are judged when decoded"
 
 
 def test_the_innermost_folders_are_classes_where_that_is_asked_for(tmp_path: Path, counted: Counted) -> None:

@@ -226,16 +226,35 @@ def test_pictures_that_cannot_be_decoded_are_all_named_or_left_out_before_parts_
     with pytest.raises(WbltrError) as caught:
         made(root, config())
     assert caught.value.code == "integrity"
-    assert [line.partition(": ")[0] for line in caught.value.message.splitlines()] == [
-        str(root / path) for path in ("ant/000.png", "bee/003.png", "bee/words.jpg")
-    ]
+    assert "\n" not in caught.value.message
+    assert len(caught.value.details["unreadable"]) == 3
+    assert all(str(root / path) in caught.value.message for path in ("ant/000.png", "bee/003.png", "bee/words.jpg"))
     tensors, told, _ = made(root, config(on_bad_image="skip"))
     assert (told["skipped"], tensors["skipped"].tolist()) == (3, [3, 0, 0])
     assert sum(len(tensors[f"{part}.labels"]) for part in ("train", "val", "test")) == 31
-    for path in ("wasp/000.png", "wasp/001.png", "wasp/002.png"):
-        (root / path).write_bytes(b"")
-    with pytest.raises(WbltrError, match="no training image can be decoded of wasp"):
-        made(root, config(on_bad_image="skip"))
+
+
+@pytest.mark.parametrize("side", [20, None])
+def test_a_class_without_an_image_that_can_be_decoded_is_left_out_as_if_it_were_not_there(
+    tmp_path: Path, side: int | None
+) -> None:
+    section = config(on_bad_image="skip", side=side, channels=None if side is None else 3)
+    root = class_folders(tmp_path / "set", {"ant": 6, "bee": 6, "wasp": 6})
+    plain, _, _ = made(root, section)
+    for number in range(3):
+        (root / "beaver").mkdir(exist_ok=True)
+        (root / "beaver" / f"{number}.jpg").write_bytes(b"<html>" * number)
+    tensors, _, said = made(root, section)
+    assert json.loads(bytes(tensors["class_names"])) == ["ant", "bee", "wasp"]
+    assert any("beaver" in line and "left out" in line for line in said)
+    for part in ("train", "val", "test"):
+        assert (tensors[f"{part}.labels"] == plain[f"{part}.labels"]).all()
+    for name in ("ant", "bee"):
+        for path in (root / name).iterdir():
+            path.write_bytes(b"")
+    with pytest.raises(WbltrError) as caught:
+        made(root, section)
+    assert caught.value.code == "integrity"
 
 
 def test_without_a_side_the_pictures_stay_files(tmp_path: Path) -> None:

@@ -162,10 +162,10 @@ def scan(root: Path, tick: Callable[[], None] = lambda: None) -> Found:
                 inner.append((*steps, entry.name))
             elif entry.is_symlink() and entry.is_dir():
                 folder_links.add(path)
-            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - as often as there are links
-                unread.setdefault(steps, []).append((entry.name, "a link to nothing"))
             elif entry.is_symlink() and not below(entry.path, str(root)):
                 file_links.add(path)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - as often as there are links
+                unread.setdefault(steps, []).append((entry.name, "a link to nothing"))
             elif (kind := looked_at(entry.path)) is None:
                 others.setdefault(steps, []).append(entry.name)
             elif ODD.search(path):

@@ -176,7 +176,7 @@ def _stats(listing: Listing, root: Path, problems: Problems) -> list[os.stat_res
         except OSError as error:
             why = f"is missing in {root}{_other_form(root, path)}" if own is None else f"cannot be read: {error.strerror}"
         if why:
-            problems.add(listing.where(row), f"{path!r} {why}", listing.kind(why))
+            problems.add(listing.where(row), f"{path!r} {why}", why if listing.together else "")
         found.append(own)
     return found
 

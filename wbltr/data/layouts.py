@@ -212,14 +212,15 @@ class _Tree:
             f"{where}: two readings: {len(inner):,} classes ({_listed(inner)}) in {_listed(parts)} as parts, {_listed(others)} "
             f"left out; or {len(self.within(base)):,} classes ({_listed(self.within(base))})"
         )
-        first = f"'{where}/{others[0]}'"
         if any(spelt(part)[0] == "train" for part in parts):
             as_parts = f"hide {'the other' if len(others) == 1 else 'the others'}, {_moved(where, others, '.')}"
         elif others[0].casefold() in inner:
             listed = " ".join(f"'{where}/{name}'" for name in others[:SHOWN])
             as_parts = f"mkdir '{where}/train' && mv {listed} '{where}/train/'{_likewise(others)}"
         else:
-            as_parts = f"mv {first} '{where}/train'" + "".join(f" && {_moved(where, others[1:], '.')}" for _ in others[1:2])
+            renamed = {others[0]: "train"} | {part: spelt(part)[0] for part in parts if spelt(part)[1]}
+            as_parts = " && ".join(f"mv '{where}/{name}' '{where}/{part}'" for name, part in renamed.items())
+            as_parts += "".join(f" && {_moved(where, others[1:], '.')}" for _ in others[1:2])
         as_classes = _moved(where, parts, A_CLASS)
         raise WbltrError(told, f"parts: {as_parts}; classes: {as_classes}; or a table: --csv FILE", "recipe")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from wbltr.data.listed import PARTS, ListedSet
 from wbltr.errors import Code, WbltrError
@@ -90,14 +90,11 @@ class Listing:
     labels: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
+    together: ClassVar[bool] = False  # whether problems of its files that are of one kind are told in one line
 
     def where(self, row: int) -> str:
         """A row's place, in words."""
         return _where(self.file, self.places[row])
-
-    def kind(self, why: str) -> str:  # noqa: ARG002 - tables of one's own tell by it
-        """Of which kind a problem of a row is; see `Problems.add`. Of a published list each is told by itself."""
-        return ""
 
 
 def find_lists(known: ListedSet, given: Sequence[Path], folders: Sequence[Path]) -> dict[str, Path]:

@@ -163,14 +163,11 @@ class _Listing(Listing):
     """Rows that know themselves where they were named."""
 
     rows: Sequence[OwnRow] = ()
+    together = True  # often all are missing
 
     def where(self, row: int) -> str:
         """A row's place, in words; of an image in a class folder its file."""
         return self.rows[row].place or f"{self.file}/{self.paths[row]}"
-
-    def kind(self, why: str) -> str:
-        """Of somebody's own images, which often are all missing, those of one kind are told together."""
-        return why
 
 
 def _folder(path: Path, hint: str = "name the folder of the class folders: --images DIR") -> Path:

@@ -94,23 +94,29 @@ def judge(config: DatasetConfig, bad: Sequence[tuple[str, str]], runtime: Runtim
 
     Args:
         bad: of each its file, and why.
-        labels: of each, its class, to be counted; empty: they are not.
+        labels: of each, its class, to be counted, of somebody's own images; these are told in one line, those of a published
+            set in a line each. `--json` has every one.
     """
     if not bad:
         return
+    shown = [f"{file}: {why}" for file, why in bad[:SHOWN]]
+    shown += [f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else []
     counts = Counter(labels).most_common()
     by_class = ", ".join(f"{label} {count:,}" for label, count in counts[:SHOWN])
     by_class += f" and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
     if config.on_bad_image == "fail":
         hint = "repair or convert them, or leave them out: --on-bad-image skip"
+        details = {"unreadable": dict(bad)}
+        if not labels:
+            raise WbltrError("\n".join(shown), hint, "integrity", details)
         problems = Problems()
         for file, why in bad:
             problems.add(file, why)
         told = "; ".join(problems.lines[:REASONS]) + ("; and for other reasons" if len(problems.lines) > REASONS else "")
         counted = f"{len(bad):,} images cannot be decoded: " if len(bad) > 1 else ""
-        raise WbltrError(f"{counted}{told}", f"by class: {by_class}; {hint}" if by_class else hint, "integrity")
-    shown = [f"{file}: {why}" for file, why in bad[:SHOWN]]
-    shown += [f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else []
-    told = f"skipping {len(bad):,} image{'s' if len(bad) > 1 else ''} that cannot be decoded"
-    for line in (f"{told}: {by_class}" if by_class else told, *shown):
+        raise WbltrError(f"{counted}{told}", f"by class: {by_class}; {hint}", "integrity", details)
+    for line in (
+        f"skipping {len(bad):,} image{'s' if len(bad) > 1 else ''} that cannot be decoded{by_class and f': {by_class}'}",
+        *shown,
+    ):
         runtime.notice(line)

@@ -83,10 +83,14 @@ def choose_parts(images: OwnImages, pictures: Pictures, config: DatasetConfig, e
             told = (
                 f"{images.place}: no training image is left of {shown}: its images, equal ones or their group had other parts"
             )
-            hint = "add some, or draw all parts anew: wbltr make-dataset --recipe FILE --set dataset.parts_from=null"
-            raise WbltrError(told, hint, "recipe")
-        told = f"{images.place}: no training image can be decoded of {shown}"
-        raise WbltrError(told, "repair them, or leave the class out", "integrity")
+            raise WbltrError(
+                told,
+                "add some, or draw all parts anew: wbltr make-dataset --recipe FILE --set dataset.parts_from=null",
+                "recipe",
+            )
+        raise WbltrError(
+            f"{images.place}: no training picture can be decoded of {shown}", "repair them, or leave the class out", "integrity"
+        )
     if not len(rows["test"]):
         hint = "repair them" if "test" in given else "give dataset.test_share more, or two pictures or more to a class"
         raise WbltrError(f"{images.place}: no picture to test on", hint, "recipe")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from wbltr.cores import free_cores
 from wbltr.data.class_names import all_whole
 from wbltr.data.own_images import OwnImages, look_at_own
@@ -80,14 +82,17 @@ def suited(store: Store, place: Path, root: Path | None, name: str, settings: Se
     seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
     if section.on_bad_image == "fail":
         judge_own(section, images, seen, runtime)
-    parts = choose_parts(images, seen, section, had)
-    for _ in range(DEPTHS):  # a depth may make images equal, which then are in one part
-        before, choices = section, {**choices, **depth_choice(int(seen.bits[parts.rows["train"]].max()))}
+    parts, learned = None, np.flatnonzero(np.isin(images.given, ("", "train")))  # from what training images are drawn
+    for _ in range(1 + DEPTHS):  # a depth may make images equal, which then are in one part
+        before, choices = section, {**choices, **depth_choice(int(seen.bits[learned].max(initial=0)))}
         section = recipe_of(*where, choices, of_dataset).dataset
-        if section.depth == before.depth:  # found, or as the user set it
+        if section.depth != before.depth:
+            seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
+        elif parts is not None:  # found, or as the user set it
             break
-        seen = images.seen(section.side, section.channels, workers, runtime.tick, section.depth)
         parts = choose_parts(images, seen, section, had)
+        learned = parts.rows["train"]
+    assert parts is not None
     if choices["dataset.depth"] == (None, ""):
         del choices["dataset.depth"]
     mean, std = ([], []) if seen.squares is None else channel_statistics(seen.squares, parts.rows["train"])
