@@ -8,11 +8,13 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -22,6 +24,7 @@ from wbltr.distributed import team
 from wbltr.errors import EXIT_CODES, Code, Stopped, WbltrError
 
 _GUEST: ContextVar[bool] = ContextVar("guest", default=False)
+LEADER_FIRST = 1.0  # seconds
 REQUESTED: list[int] = []  # signals received; a list, since a handler can only append
 
 
@@ -37,6 +40,8 @@ def answer(command: str, request: Request, work: Callable[[], None]) -> None:
             add_methods(request.methods)
         work()
     except WbltrError as error:
+        if not console.leads and not isinstance(error, Stopped):
+            time.sleep(LEADER_FIRST)  # torchrun ends the others as soon as one has gone, and the leader has the words
         if request.debug:
             console.traceback()
         console.failure(command, error)
@@ -90,9 +95,13 @@ def stoppable() -> Iterator[None]:
         yield
         return
     REQUESTED.clear()
-    before = {number: signal.signal(number, _on_signal) for number in _signals()}
+    before: dict[int, Any] = {number: signal.signal(number, _on_signal) for number in _signals()}
     try:
         yield
+    except Stopped:
+        if team().size > 1:  # torchrun signals those that are left as soon as one has gone; they are on their way
+            before[signal.SIGTERM] = signal.SIG_IGN
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,7 +13,6 @@ import textwrap
 import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class Console:
         """Let a stream that has no such character get its code instead of an error, and a name's bytes be any."""
         for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, BYTES), (sys.stderr, "backslashreplace")):
             if isinstance(stream, io.TextIOWrapper):
-                with suppress(io.UnsupportedOperation):  # somebody has read of it already
+                with contextlib.suppress(io.UnsupportedOperation):  # somebody has read of it already
                     stream.reconfigure(errors=errors)
 
     @staticmethod
