@@ -14,8 +14,10 @@ from wbltr.cli.writing import unfinished, write_file
 from wbltr.errors import WbltrError
 
 WRITES = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with these ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from wbltr.cli.writing import unfinished
 folder = sys.argv[1] == "folder"
 with unfinished(Path("out"), folder=folder) as place:
