@@ -33,6 +33,8 @@ WHERE: tuple[tuple[str, ...], ...] = (
     ("run", "--recipe", "imagenet-lt", "--root", "{}"),
     ("make-dataset", "--recipe", "imagenet-lt", "--root", ".", "--list", "./{}"),
     ("make-dataset", "--images", "{}"),
+    ("embed", "--import", "{}.npz"),
+    ("predict", "a.png", "--out", "{}/a.csv"),
     ("predict", "./{}"),
     ("eval", "--from", "{}"),
     ("eval", "--splits", "{}"),

@@ -21,7 +21,7 @@ import typer
 from wbltr.cli.console import Console
 from wbltr.cli.request import Request
 from wbltr.distributed import team
-from wbltr.errors import EXIT_CODES, Code, Stopped, WbltrError
+from wbltr.errors import EXIT_CODES, Code, Stopped, WbltrError, shown
 
 _GUEST: ContextVar[bool] = ContextVar("guest", default=False)
 LEADER_FIRST = 1.0  # seconds
@@ -60,6 +60,10 @@ def answer(command: str, request: Request, work: Callable[[], None]) -> None:
             console.json = False
             console.failure(command, WbltrError(f"cannot write: {error.strerror}", "free some space", "disk"))
             raise typer.Exit(6) from None
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            told = f"{shown(str(error.filename))}: the name is too long for this file system"
+            console.failure(command, WbltrError(told, "name another", "usage"))
+            raise typer.Exit(EXIT_CODES["usage"]) from None
         hint = "this is a bug in wbltr; run it again with --debug and report what it shows"
         console.failure(command, WbltrError(f"{type(error).__name__}: {error}", hint, "bug"))
         raise typer.Exit(1) from None
