@@ -6,6 +6,7 @@ import doctest
 import re
 import shlex
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
@@ -14,7 +15,7 @@ from wbltr.data.embedding_columns import Choice, Column, choose, words
 from wbltr.errors import WbltrError, closest
 
 GRID = " ".join(f"pixel_{r}_{c}" for r in range(3) for c in range(4))
-KINDS = {"f": "float", "i": "integer", "l": "list", "o": "other"}
+KINDS: dict[str, Literal["float", "integer", "list", "other"]] = {"f": "float", "i": "integer", "l": "list", "o": "other"}
 
 
 def chosen(table: str, asked: Sequence[str] = (), drop: Sequence[str] = ()) -> Choice:
@@ -22,7 +23,7 @@ def chosen(table: str, asked: Sequence[str] = (), drop: Sequence[str] = ()) -> C
     columns = []
     for word in table.split():
         kind, _, name = word.rpartition(":")
-        columns.append(Column(name.replace("_", " ") if name.startswith("Unnamed") else name, KINDS[kind or "f"]))  # type: ignore[arg-type]
+        columns.append(Column(name.replace("_", " ") if name.startswith("Unnamed") else name, KINDS[kind or "f"]))
     return choose("x.parquet", [*columns, Column("label", "other")], ("label", "split"), asked, drop)
 
 

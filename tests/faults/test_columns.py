@@ -44,9 +44,9 @@ def written(path: Path, columns: Mapping[str, Any]) -> Path:
     return path / "x.parquet"
 
 
-def refusal(call: Callable[[], Any]) -> WbltrError:
+def refusal(call: Callable[..., Any], *arguments: Any) -> WbltrError:
     with pytest.raises(WbltrError) as caught:
-        call()
+        call(*arguments)
     error = caught.value
     assert error.code in ("usage", "integrity")
     assert error.message.isprintable()
@@ -120,7 +120,7 @@ def test_what_may_be_the_label_in_disguise_is_refused_by_name_and_dropped_by_its
     for (beside, more), first in itertools.product(DOUBTFUL.items(), (True, False)):
         own = {name: X[:, k] for k, name in enumerate(names)}
         path = written(tmp_path, {"label": NAMES, **more, **own} if first else {**own, **more, "label": NAMES})
-        error = refusal(lambda path=path: columns_of(path))  # type: ignore[misc]
+        error = refusal(columns_of, path)
         assert next(iter(more)) in error.message, beside
         assert "--columns" in error.hint or "--drop" in error.hint
         assert columns_of(path, drop=list(more)).taken == tuple(names)
@@ -139,7 +139,7 @@ def test_a_column_that_goes_with_the_labels_is_refused_wherever_it_stands(tmp_pa
     for values, labels in itertools.product(telling.values(), (NAMES, K, arrow.array(NAMES).dictionary_encode())):
         for columns, name in ((plain, "f3"), (apart, "target")):
             path = written(tmp_path, {"label": labels, **columns, name: values})
-            assert name in refusal(lambda path=path: columns_of(path)).message  # type: ignore[misc]
+            assert name in refusal(columns_of, path).message
             assert columns_of(path, drop=[name]).taken == tuple(columns)
             counted(ROW, 1)
     superclass = np.array([0.0, 1.0, 1.0])[K]  # of several labels one value
@@ -175,7 +175,7 @@ def test_whole_numbers_kept_as_floats_are_refused_beside_other_floats_as_integer
     plain = {letter: X[:, k] for k, letter in enumerate("abcd")}
     for columns in (plain | {"odd": WHOLE[name]}, {"odd": WHOLE[name]} | plain):
         path = written(tmp_path, {"label": NAMES, **columns})
-        error = refusal(lambda path=path: columns_of(path))  # type: ignore[misc]
+        error = refusal(columns_of, path)
         assert "column odd " in error.message
         assert "--drop odd" in error.hint
         assert "--columns a,b,c,d" in error.hint
@@ -209,7 +209,7 @@ def test_vectors_that_are_the_labels_are_refused_and_taken_by_name(
 ) -> None:
     for labels in (NAMES, K):
         path = written(tmp_path, {"label": labels, "path": [f"{k}.jpg" for k in range(N)], **columns})
-        error = refusal(lambda path=path: columns_of(path))  # type: ignore[misc]
+        error = refusal(columns_of, path)
         assert next(iter(columns)) in error.message
         assert columns_of(path, asked=list(columns)).taken == tuple(columns)
         changed = K.copy()
@@ -230,7 +230,7 @@ def test_what_is_not_finite_is_named_with_its_column(tmp_path: Path, counted: Co
         columns = {f"f{k}": X[:, k].astype(np.float64) for k in range(3)}
         columns["f2"][5] = value
         path = written(tmp_path, {"label": NAMES, **columns})
-        message = refusal(lambda path=path: rows(look(path, ("f0", "f1", "f2")))).message  # type: ignore[misc]
+        message = refusal(lambda path: rows(look(path, ("f0", "f1", "f2"))), path).message
         assert "row 5 " in message
         assert "'f2'" in message
         counted(ROW, 1)
@@ -333,7 +333,7 @@ def test_lists_that_are_no_vectors_are_refused_with_their_row(tmp_path: Path, co
     }
     for name, (lists, told) in wrong.items():
         path = written(tmp_path, {"label": NAMES, "embedding": lists})
-        error = refusal(lambda path=path: rows(look(path, columns_of(path).taken)))  # type: ignore[misc]
+        error = refusal(lambda path: rows(look(path, columns_of(path).taken)), path)
         assert told in error.message, name
         counted(ROW, 1)
 
@@ -346,7 +346,7 @@ def test_columns_of_one_name_and_names_that_no_recipe_holds_are_refused(tmp_path
 
     for names in (["label", "f0", "f0"], ["label", "f\x1b[31m0", "f\x1b[31m1"], ["label", "f\n0"], ["labl", "f0"]):
         path = table(names)
-        refusal(lambda path=path: columns_of(path))  # type: ignore[misc]
+        refusal(columns_of, path)
         counted(ROW, 1)
     twice = table(["label", "label", "f0"])
     assert "label" in refusal(lambda: columns_of(twice)).message
@@ -433,7 +433,7 @@ def test_one_label_in_two_spellings_is_refused_and_two_labels_stay_two(
             assert [file.class_names[k] for k in file.labels] == text.tolist(), name
             assert len(file.class_names) == 3
         else:
-            refusal(lambda path=path: look(path))  # type: ignore[misc]
+            refusal(look, path)
         counted(ROW, 1)
 
 
@@ -500,7 +500,7 @@ def test_labels_that_are_missing_have_their_row_in_the_hint(tmp_path: Path, coun
     values = arrow.array([*NAMES[:7], None, *NAMES[8:]])
     for column in (values, values.dictionary_encode()):
         path = written(tmp_path, {"label": column, "f0": X[:, 0]})
-        assert "row 7 " in refusal(lambda path=path: look(path)).message  # type: ignore[misc]
+        assert "row 7 " in refusal(look, path).message
     counted(ROW, 3)
 
 
@@ -645,7 +645,7 @@ def test_labels_that_decode_to_gigabytes_are_kept_once_each_or_refused(tmp_path:
         if read:
             assert look(path, ("f0",)).labels.tolist() == (np.arange(many) % 3).tolist()
         else:
-            refusal(lambda path=path: look(path, ("f0",)))  # type: ignore[misc]
+            refusal(look, path, ("f0",))
         counted(ROW, 1)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < 250_000_000

@@ -116,15 +116,8 @@ class _Rows:
                 yield np.frombuffer(_exactly(file, count * one, self.name), self.dtype).reshape(count, *self.shape[1:])
 
 
-@dataclass(frozen=True)
-class _Turned:
+class _Turned(_Rows):
     """Rows of an array that lies column by column, as pandas gives it; many at once, as each time all is gone through."""
-
-    path: Path
-    name: str
-    begin: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
 
     def __call__(self, rows: int) -> Iterator[Array]:
         columns, one = math.prod(self.shape[1:]), self.dtype.itemsize
